@@ -1,0 +1,96 @@
+package sluice
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/sluice-rpc/sluice/rpc"
+)
+
+// A Config says what a gateway does. The zero value of every field is a safe
+// default; only Backends is required.
+type Config struct {
+	// Backends are the gRPC servers behind the gateway. With several, each call goes
+	// to the one that has its service.
+	Backends []Backend
+
+	// DescriptorSets are serialized google.protobuf.FileDescriptorSet messages. With
+	// none the gateway asks the backends by server reflection, in the background.
+	DescriptorSets [][]byte
+
+	// Policies wrap the handling of every call, the first outermost.
+	Policies []func(rpc.Handler) rpc.Handler
+
+	// CORSOrigins are the web origins whose pages may call, such as
+	// "https://app.example.com"; "*" is any, without credentials. None: no other
+	// origin may.
+	CORSOrigins []string
+
+	Limits   Limits
+	Timeouts Timeouts
+
+	// Logger gets one record a call, at its end, and what an operator should know.
+	// Nil is silent.
+	Logger *slog.Logger
+	// DisableAccessLog turns the records of calls off.
+	DisableAccessLog bool
+}
+
+// A Backend is one gRPC server, at one or more addresses.
+type Backend struct {
+	// Target is "host:port" (HTTP/2 without TLS), "https://host:port",
+	// "unix:/path", "dns:///name:port" (every address of the name, resolved again and
+	// again), or "dns+https:///name:port".
+	Target string
+	// Handler serves in the process instead of Target: an *grpc.Server, or any
+	// http.Handler that speaks gRPC.
+	Handler http.Handler
+
+	// TLS is used for https targets. Nil uses the system's certificate authorities.
+	TLS *tls.Config
+	// Authority overrides the :authority that the backend sees; empty passes the
+	// client's on.
+	Authority string
+	// Balance is "least_requests" (the default: the better of two random choices) or
+	// "round_robin".
+	Balance string
+	// HealthCheck asks grpc.health.v1 at each address, and gives calls only to those
+	// that are serving. HealthService is the service asked for.
+	HealthCheck   bool
+	HealthService string
+	// Services names the services of this backend ("package.Service") if neither
+	// descriptors nor reflection tell.
+	Services []string
+}
+
+// Limits bound what a peer can make the gateway spend. Zero is the default named at
+// the field; negative is not allowed.
+type Limits struct {
+	MessageBytes       int // one message, compressed or not, in either direction; 4 MiB
+	HeaderBytes        int // the field section of a request, as RFC 9113 counts it (name + value + 32 each); 16 KiB
+	BackendHeaderBytes int // the same of a response or its trailers; 64 KiB
+	StreamsPerConn     int // concurrent calls on one client connection; 250
+	Conns              int // client connections; 65536
+	ConnBufferBytes    int // request bytes waiting in the gateway for one client connection; 1 MiB
+	BufferBytes        int // bytes of calls waiting in the gateway, in all; a quarter of the memory limit, at least 256 MiB
+	HeldCalls          int // calls that wait for a backend to become ready; 10000
+	DecompressionRatio int // how many times larger than its compressed form a message may be, above 1 MiB; 100
+	ConnAbuse          int // the budget of useless work a second on one client connection, in frames; 1000
+}
+
+// Timeouts bound waiting. Nothing here cuts a stream that makes progress. Zero is the
+// default named at the field; negative is never.
+type Timeouts struct {
+	Handshake  time.Duration // TLS handshake and HTTP/2 preface; 10 s
+	Header     time.Duration // a begun request head; 10 s
+	Idle       time.Duration // a client connection without calls; 5 min
+	Stall      time.Duration // a peer that takes less than 1 KiB a second of what waits for it; 60 s
+	Ready      time.Duration // how long a call without a deadline waits for a backend; 10 s
+	Dial       time.Duration // one attempt to connect to a backend; 5 s
+	FirstByte  time.Duration // a backend's first response event for a call without a deadline; never
+	Drain      time.Duration // running calls when shutting down; 30 s
+	KeepAlive  time.Duration // silence on a backend connection with open calls before a PING; 30 s, at least 10 s
+	SettingAck time.Duration // acknowledgement of SETTINGS; 10 s
+}

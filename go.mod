@@ -1,0 +1,3 @@
+module github.com/sluice-rpc/sluice
+
+go 1.26

@@ -1,0 +1,128 @@
+// Package exchange holds the contract between carriers, which move bytes, and
+// protocols, which know what the bytes mean: one HTTP-shaped exchange of a request
+// and a response. It knows nothing of gRPC.
+//
+// Its interfaces have the shape of those in package rpc, and the same rules of
+// order, locking and credit; read them there. What differs is what HTTP adds:
+// heads with status and fields, informational responses, trailers in both
+// directions, and resets with a code.
+//
+// An exchange ends for its response with exactly one of Head(h, true), End and
+// Reset, also after Request.Reset (which a carrier answers with Response.Reset
+// unless the response had ended before). Then comes Request.Done exactly once,
+// last.
+package exchange
+
+import (
+	"crypto/tls"
+	"net"
+)
+
+// A Field is one field line (RFC 9110, section 5). Names are in lower case.
+type Field struct {
+	Name, Value string
+	// Sensitive marks a literal that is never indexed (RFC 7541, section 7.1.3).
+	Sensitive bool
+}
+
+// A RequestHead begins an exchange. It is valid during Start only, its strings for
+// good: who needs it longer copies it.
+type RequestHead struct {
+	Method    string
+	Scheme    string // "http" or "https"
+	Authority string
+	Path      string // with the query
+	Protocol  string // of an extended CONNECT (RFC 8441, section 4), else ""
+	Fields    []Field
+	Length    int64 // the content length if known, else -1
+
+	// What the carrier knows about the client.
+	Addr    net.Addr
+	TLS     *tls.ConnectionState
+	Carrier string // "h1", "h2", …
+}
+
+// A ResponseHead begins a response. It is valid during the call only.
+type ResponseHead struct {
+	Status int
+	Fields []Field
+}
+
+// A Handler serves exchanges. A carrier calls it for each request that a client
+// makes; the client side of a carrier is one, and makes a request for each call.
+type Handler interface {
+	// Start begins an exchange. No event reaches response before Begin.
+	Start(head *RequestHead, response Response) Request
+}
+
+// A Request takes the events that go towards the server.
+type Request interface {
+	Begin()
+	Data(b []byte)       // valid during the call only; never blocks
+	End(trailer []Field) // half-close
+	Reset(code Code)     // the client is gone, or gives up; may run beside Data
+	Credit(n int)        // n response bytes were taken
+	Done(delivered bool) // exactly once, last; delivered: the end of the response has left for the client
+}
+
+// A Response takes the events that go towards the client.
+type Response interface {
+	Inform(h *ResponseHead)         // a 1xx response; any number, before Head
+	Head(h *ResponseHead, end bool) // at most once; with end there is no content and no trailer, and no End follows
+	Data(b []byte)                  // valid during the call only; never blocks
+	End(trailer []Field)            // the end, whole; a nil trailer is none
+	Reset(code Code, cause error)   // the end, broken; cause is for logs and may be nil
+	Credit(n int)                   // n request bytes were taken
+}
+
+// Get returns the first value of the field name, or "".
+func Get(fields []Field, name string) string {
+	for i := range fields {
+		if fields[i].Name == name {
+			return fields[i].Value
+		}
+	}
+	return ""
+}
+
+// A Code says why an exchange was reset, in the numbers of HTTP/2
+// (RFC 9113, section 7). Other carriers map them.
+type Code uint32
+
+// The codes of RFC 9113, section 7.
+const (
+	NoError            Code = 0x0
+	ProtocolError      Code = 0x1
+	InternalError      Code = 0x2
+	FlowControlError   Code = 0x3
+	SettingsTimeout    Code = 0x4
+	StreamClosed       Code = 0x5
+	FrameSizeError     Code = 0x6
+	RefusedStream      Code = 0x7
+	Cancel             Code = 0x8
+	CompressionError   Code = 0x9
+	ConnectError       Code = 0xa
+	EnhanceYourCalm    Code = 0xb
+	InadequateSecurity Code = 0xc
+	HTTP11Required     Code = 0xd
+	// Disconnected stands outside of the wire's range: the connection broke, and
+	// nobody knows how far the server had come.
+	Disconnected Code = 1 << 31
+)
+
+var codeNames = [...]string{
+	"NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED",
+	"FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM",
+	"INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED",
+}
+
+// String returns the name in RFC 9113.
+func (c Code) String() string {
+	switch {
+	case int64(c) < int64(len(codeNames)):
+		return codeNames[c]
+	case c == Disconnected:
+		return "DISCONNECTED"
+	}
+	return "UNKNOWN_ERROR"
+}
