@@ -1,0 +1,56 @@
+package h2
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/sluice-rpc/sluice/internal/netio"
+)
+
+// A Config is shared by many connections and is not changed after the first.
+type Config struct {
+	Work   *netio.Work // required
+	Keeper *Keeper     // required
+	Budget *Budget     // required
+
+	MaxStreams   int // concurrent streams: what a server allows, what a client uses at most
+	HeaderBytes  int // of one field section, RFC 9113, section 6.5.2
+	StreamWindow int // the initial receive window of a stream
+	ConnBuffer   int // the receive window of the connection; a server stops replenishing it when half waits in the gateway
+	Abuse        int // useless work a second, see [abuse]; 0 is no limit
+
+	Idle        time.Duration // a server's connection without streams is closed after it; 0 never
+	Stall       time.Duration // a peer that does not take what waits for it; 0 never
+	SettingsAck time.Duration // 0 never
+	KeepAlive   time.Duration // a client's silence with open streams before a PING; 0 never
+	Header      time.Duration // the preface, and a begun field section; 0 never
+
+	ExtendedConnect bool // a server announces RFC 8441
+
+	// LimitHit counts, by the name of the limit in the configuration. Never nil.
+	LimitHit func(name string)
+}
+
+// Events of a client connection. They come from the connection's own goroutine.
+type Events interface {
+	Ready()           // the server's SETTINGS have come
+	Draining()        // GOAWAY came or the stream ids are used up: no new streams
+	Closed(err error) // last; every stream has had its end
+}
+
+// A Budget bounds the bytes that wait inside of the process for somebody to take
+// them.
+type Budget struct {
+	used       atomic.Int64
+	soft, hard int64
+}
+
+// NewBudget returns a budget of hard bytes. Above half of it windows do not grow.
+func NewBudget(hard int64) *Budget { return &Budget{soft: hard / 2, hard: hard} }
+
+// Used returns how many bytes wait.
+func (b *Budget) Used() int64 { return b.used.Load() }
+
+func (b *Budget) add(n int)   { b.used.Add(int64(n)) }
+func (b *Budget) tight() bool { return b.used.Load() > b.soft }
+func (b *Budget) over() bool  { return b.used.Load() > b.hard }

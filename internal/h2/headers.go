@@ -1,0 +1,503 @@
+package h2
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/sluice-rpc/sluice/internal/exchange"
+	"golang.org/x/net/http2/hpack"
+)
+
+// block is a field section while its frames come in.
+type block struct {
+	on            bool
+	id            uint32
+	end           bool // END_STREAM
+	frames        int
+	bytes         int // compressed
+	size          int // as RFC 9113, section 6.5.2, counts
+	fields        []exchange.Field
+	pseudo        pseudo
+	invalid       string // what is wrong with it; first wins
+	selfDependent bool
+}
+
+// pseudo are the pseudo-header fields (RFC 9113, section 8.3).
+type pseudo struct {
+	method, scheme, authority, path, protocol, status string
+	seen                                              byte // a bit each, against repetition
+	regular                                           bool // a regular field came
+}
+
+const (
+	// maxContinuations bounds the frames of one field section.
+	maxContinuations = 64
+	// hopeless is how many times the limit a field section may reach before the
+	// connection ends: decoding goes on behind the limit to keep the table right, and
+	// references make that cheap for the sender only.
+	hopeless = 4
+)
+
+var errBudget = errors.New("the gateway's buffers are full (limits.buffer_bytes)")
+
+func (c *Conn) blockBegins() error {
+	in := &c.in
+	if in.stream == 0 {
+		return connError{exchange.ProtocolError, "HEADERS on stream 0"}
+	}
+	if in.stream%2 == 0 {
+		return connError{exchange.ProtocolError, "HEADERS on a stream of the server's"}
+	}
+	c.block = block{on: true, id: in.stream, end: in.flags&flagEndStream != 0, fields: c.block.fields[:0]}
+	if in.flags&flagEndHeaders == 0 {
+		c.blockSince.Store(time.Now().UnixNano())
+	}
+	return nil
+}
+
+func (c *Conn) blockPiece(b []byte) error {
+	bl := &c.block
+	bl.bytes += len(b)
+	if bl.bytes > hopeless*c.cfg.HeaderBytes || bl.size > hopeless*c.cfg.HeaderBytes {
+		c.cfg.LimitHit("header_bytes")
+		return connError{exchange.EnhanceYourCalm, fmt.Sprintf("a field section of far more than the limit of %d bytes (limits.header_bytes)", c.cfg.HeaderBytes)}
+	}
+	if _, err := c.dec.Write(b); err != nil {
+		return connError{exchange.CompressionError, err.Error()}
+	}
+	return nil
+}
+
+// field takes a decoded field.
+func (c *Conn) field(f hpack.HeaderField) {
+	bl := &c.block
+	bl.size += len(f.Name) + len(f.Value) + 32
+	if bl.size > c.cfg.HeaderBytes || bl.invalid != "" {
+		return
+	}
+	if len(f.Name) > 0 && f.Name[0] == ':' {
+		bl.invalid = bl.pseudo.set(f.Name, f.Value)
+		return
+	}
+	bl.pseudo.regular = true
+	if bl.invalid = invalidField(f.Name, f.Value); bl.invalid == "" {
+		bl.fields = append(bl.fields, exchange.Field{Name: f.Name, Value: f.Value, Sensitive: f.Sensitive})
+	}
+}
+
+func (p *pseudo) set(name, value string) string {
+	if p.regular {
+		return "a pseudo-header field after a regular one"
+	}
+	var to *string
+	var bit byte
+	switch name {
+	case ":method":
+		to, bit = &p.method, 1
+	case ":scheme":
+		to, bit = &p.scheme, 2
+	case ":authority":
+		to, bit = &p.authority, 4
+	case ":path":
+		to, bit = &p.path, 8
+	case ":protocol":
+		to, bit = &p.protocol, 16
+	case ":status":
+		to, bit = &p.status, 32
+	default:
+		return "an unknown pseudo-header field"
+	}
+	if p.seen&bit != 0 {
+		return "a pseudo-header field twice"
+	}
+	p.seen |= bit
+	*to = value
+	return invalidValue(value)
+}
+
+// invalidField says what is wrong with a regular field (RFC 9113, sections 8.2.1 and
+// 8.2.2).
+func invalidField(name, value string) string {
+	if name == "" {
+		return "a field without a name"
+	}
+	for i := 0; i < len(name); i++ {
+		if !nameByte[name[i]] {
+			return "a field name with a character that is not allowed"
+		}
+	}
+	switch name {
+	case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade":
+		return "a connection-specific field"
+	case "te":
+		if value != "trailers" {
+			return "te other than trailers"
+		}
+	}
+	return invalidValue(value)
+}
+
+func invalidValue(v string) string {
+	for i := 0; i < len(v); i++ {
+		if b := v[i]; (b < ' ' && b != '\t') || b == 0x7f {
+			return "a field value with a control character"
+		}
+	}
+	if v != "" && (v[0] == ' ' || v[0] == '\t' || v[len(v)-1] == ' ' || v[len(v)-1] == '\t') {
+		return "a field value with white space around it"
+	}
+	return ""
+}
+
+// nameByte holds the characters of a token in lower case (RFC 9110, section 5.6.2).
+var nameByte = func() (t [256]bool) {
+	for _, b := range []byte("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz") {
+		t[b] = true
+	}
+	return
+}()
+
+// blockEnds has a field section whole.
+func (c *Conn) blockEnds() error {
+	bl := &c.block
+	bl.on = false
+	if c.blockSince.Load() != 0 {
+		c.blockSince.Store(0)
+	}
+	if err := c.dec.Close(); err != nil {
+		return connError{exchange.CompressionError, err.Error()}
+	}
+	if bl.size > hopeless*c.cfg.HeaderBytes {
+		c.cfg.LimitHit("header_bytes")
+		return connError{exchange.EnhanceYourCalm, fmt.Sprintf("a field section of far more than the limit of %d bytes (limits.header_bytes)", c.cfg.HeaderBytes)}
+	}
+	if c.client {
+		return c.responseBlock()
+	}
+	c.mu.Lock()
+	s := c.streams[bl.id]
+	ended, late := s != nil && s.recvEnded, c.resetLately(bl.id)
+	c.mu.Unlock()
+	switch {
+	case s != nil && ended:
+		return c.streamError(bl.id, exchange.StreamClosed)
+	case s != nil:
+		return c.requestTrailer(s)
+	case bl.id <= c.lastID && late:
+		return c.charge(costControl)
+	case bl.id <= c.lastID:
+		return connError{exchange.StreamClosed, "HEADERS on a closed stream"}
+	}
+	return c.requestBlock()
+}
+
+func (c *Conn) requestTrailer(s *stream) error {
+	bl := &c.block
+	switch {
+	case bl.size > c.cfg.HeaderBytes:
+		c.cfg.LimitHit("header_bytes")
+		return c.streamError(s.id, exchange.EnhanceYourCalm)
+	case !bl.end, bl.pseudo.seen != 0, bl.invalid != "", bl.selfDependent, s.length > 0:
+		return c.streamError(s.id, exchange.ProtocolError)
+	}
+	if i := s.startIndex(); i >= 0 {
+		c.start(i)
+	}
+	c.recvEnd(s, bl.fields)
+	return nil
+}
+
+// A start is a request whose handler is not called yet: the batch may still reset it.
+type start struct {
+	s    *stream
+	head exchange.RequestHead
+}
+
+// startIndex says where a stream stands among those to be started, or -1.
+func (s *stream) startIndex() int {
+	if s.started {
+		return -1
+	}
+	for i := range s.c.starts {
+		if s.c.starts[i].s == s {
+			return i
+		}
+	}
+	return -1
+}
+
+func (c *Conn) requestBlock() error {
+	bl := &c.block
+	p := &bl.pseudo
+	c.mu.Lock()
+	refuse := c.goneAway || len(c.streams) >= c.cfg.MaxStreams
+	if !c.goneAway {
+		c.lastID = bl.id
+	}
+	goneAway := c.goneAway
+	c.mu.Unlock()
+	if goneAway { // RFC 9113, section 6.8: it is ignored, the client tries elsewhere
+		return c.charge(costControl)
+	}
+	bad := bl.invalid != "" || bl.selfDependent || p.status != "" || p.method == ""
+	if p.method == "CONNECT" && p.seen&16 == 0 {
+		bad = bad || p.authority == "" || p.seen&(2|8) != 0
+	} else {
+		bad = bad || p.scheme == "" || p.path == "" || (p.path[0] != '/' && p.path != "*")
+		bad = bad || (p.seen&16 != 0 && (p.method != "CONNECT" || !c.cfg.ExtendedConnect))
+	}
+	length := int64(-1)
+	if v := exchange.Get(bl.fields, "content-length"); v != "" && !bad {
+		n, err := strconv.ParseUint(v, 10, 62)
+		length = int64(n)
+		bad = err != nil || (bl.end && n != 0)
+	}
+	large := bl.size > c.cfg.HeaderBytes
+	if refuse || (bad && !large) {
+		code := exchange.RefusedStream
+		if bad {
+			code = exchange.ProtocolError
+		} else {
+			c.cfg.LimitHit("streams_per_conn")
+		}
+		c.mu.Lock()
+		(&stream{c: c, id: bl.id}).rstLocked(code)
+		c.mu.Unlock()
+		c.readMark = true
+		return c.charge(costError)
+	}
+
+	s := &stream{}
+	c.mu.Lock()
+	c.newStreamLocked(s, bl.id)
+	s.length = length
+	s.recvEnded = bl.end
+	c.mu.Unlock()
+	if large {
+		return c.tooLarge(s)
+	}
+
+	// The fields go to the start, and the block gets an old slice in their place.
+	n := len(c.starts)
+	if n == cap(c.starts) {
+		c.starts = append(c.starts, start{})
+	}
+	c.starts = c.starts[:n+1]
+	st := &c.starts[n]
+	old := st.head.Fields
+	st.s = s
+	st.head = exchange.RequestHead{
+		Method: p.method, Scheme: p.scheme, Authority: p.authority, Path: p.path, Protocol: p.protocol,
+		Fields: bl.fields, Length: length, Addr: c.addr, TLS: c.tls, Carrier: "h2",
+	}
+	if st.head.Authority == "" {
+		st.head.Authority = exchange.Get(bl.fields, "host")
+	}
+	if bl.end {
+		st.head.Length = 0
+	}
+	bl.fields = old[:0]
+	return nil
+}
+
+// tooLarge answers a request whose head is larger than the limit.
+func (c *Conn) tooLarge(s *stream) error {
+	c.cfg.LimitHit("header_bytes")
+	c.mu.Lock()
+	c.encodeResponse(s, &exchange.ResponseHead{Status: 431}, true)
+	s.started, s.ended, s.told = true, true, true
+	s.req = nowhere{}
+	c.mu.Unlock()
+	c.readMark = true
+	return c.charge(costError)
+}
+
+// nowhere takes the events of a request that the engine has answered.
+type nowhere struct{}
+
+func (nowhere) Begin()               {}
+func (nowhere) Data([]byte)          {}
+func (nowhere) End([]exchange.Field) {}
+func (nowhere) Reset(exchange.Code)  {}
+func (nowhere) Credit(int)           {}
+func (nowhere) Done(bool)            {}
+
+// start calls the handler for the request at index i.
+func (c *Conn) start(i int) {
+	st := &c.starts[i]
+	s := st.s
+	st.s = nil
+	if !c.take(s) {
+		return
+	}
+	c.mu.Lock()
+	s.started = true
+	ended := s.recvEnded
+	c.mu.Unlock()
+	s.req = c.handler.Start(&st.head, (*serverStream)(s))
+	s.req.Begin()
+	if ended && !s.gone.Load() {
+		s.req.End(nil)
+	}
+}
+
+// startAll starts what has not been reset in the batch.
+func (c *Conn) startAll() {
+	if len(c.starts) == 0 {
+		return
+	}
+	for i := range c.starts {
+		if c.starts[i].s != nil {
+			c.start(i)
+		}
+		f := c.starts[i].head.Fields
+		clear(f)
+		c.starts[i].head = exchange.RequestHead{Fields: f[:0]}
+	}
+	c.starts = c.starts[:0]
+	if cap(c.starts) > keepStarts {
+		c.starts = nil
+	}
+}
+
+// keepStarts is how many a connection keeps memory for.
+const keepStarts = 16
+
+func (c *Conn) responseBlock() error {
+	bl := &c.block
+	c.mu.Lock()
+	s := c.streams[bl.id]
+	idle := bl.id >= c.nextID
+	c.mu.Unlock()
+	if idle {
+		return connError{exchange.ProtocolError, "HEADERS on an idle stream"}
+	}
+	if s == nil {
+		return nil
+	}
+	if bl.size > c.cfg.HeaderBytes {
+		c.cfg.LimitHit("backend_header_bytes")
+		c.release()
+		s.resetClient(exchange.Cancel, exchange.EnhanceYourCalm,
+			fmt.Errorf("the backend sent a field section of more than %d bytes (limits.backend_header_bytes)", c.cfg.HeaderBytes))
+		return nil
+	}
+	if bl.invalid != "" {
+		return c.streamError(bl.id, exchange.ProtocolError)
+	}
+	if s.headSeen {
+		if !bl.end || bl.pseudo.seen != 0 {
+			return c.streamError(bl.id, exchange.ProtocolError)
+		}
+		c.recvEnd(s, bl.fields)
+		return nil
+	}
+	status, err := strconv.Atoi(bl.pseudo.status)
+	if err != nil || len(bl.pseudo.status) != 3 || bl.pseudo.seen != 32 || status < 100 || (status < 200 && bl.end) || status == 101 {
+		return c.streamError(bl.id, exchange.ProtocolError)
+	}
+	head := exchange.ResponseHead{Status: status, Fields: bl.fields}
+	if !c.take(s) {
+		return nil
+	}
+	if status < 200 {
+		s.resp.Inform(&head)
+		return c.charge(costControl)
+	}
+	s.headSeen = true
+	if !bl.end {
+		s.resp.Head(&head, false)
+		return nil
+	}
+	c.mu.Lock()
+	s.recvEnded = true
+	deliver := s.finishLocked()
+	c.readMark = c.readMark || s.reset || c.closeOnIdle
+	c.mu.Unlock()
+	if deliver {
+		s.resp.Head(&head, true)
+	}
+	return nil
+}
+
+// Encoding. All of it happens under the lock, in the order of the wire, because the
+// compression table is one state.
+
+func (c *Conn) encode(name, value string, sensitive bool) {
+	_ = c.enc.WriteField(hpack.HeaderField{Name: name, Value: value, Sensitive: sensitive})
+}
+
+func (c *Conn) encodeFields(fields []exchange.Field) {
+	for i := range fields {
+		c.encode(fields[i].Name, fields[i].Value, fields[i].Sensitive)
+	}
+}
+
+// headersLocked puts the encoded block into the write buffer.
+func (c *Conn) headersLocked(s *stream, end bool) {
+	b := c.encBuf.Bytes()
+	at := len(c.wbuf)
+	flags := byte(0)
+	if end {
+		flags = flagEndStream
+	}
+	typ := byte(frameHeaders)
+	for first := true; first || len(b) > 0; first = false {
+		n := min(len(b), maxFrame)
+		if n == len(b) {
+			flags |= flagEndHeaders
+		}
+		c.wbuf = append(appendFrameHeader(c.wbuf, n, typ, flags, s.id), b[:n]...)
+		b = b[n:]
+		typ, flags = frameContinuation, 0
+	}
+	c.encBuf.Reset()
+	c.last = lastFrame{s: s, at: at}
+	if end {
+		c.last = lastFrame{}
+		s.endCutLocked()
+	}
+}
+
+var statusText = map[int]string{100: "100", 103: "103", 200: "200", 204: "204", 206: "206", 304: "304", 400: "400", 404: "404", 500: "500"}
+
+func (c *Conn) encodeResponse(s *stream, h *exchange.ResponseHead, end bool) {
+	st, ok := statusText[h.Status]
+	if !ok {
+		st = strconv.Itoa(h.Status)
+	}
+	c.encode(":status", st, false)
+	c.encodeFields(h.Fields)
+	c.headersLocked(s, end)
+	if h.Status < 200 {
+		c.last = lastFrame{} // an informational response does not end a stream
+	}
+}
+
+func (c *Conn) encodeTrailer(s *stream, fields []exchange.Field) {
+	c.encodeFields(fields)
+	// cutEndLocked notes the end, so only the flag is set here.
+	at := len(c.wbuf)
+	c.headersLocked(s, false)
+	c.wbuf[at+4] |= flagEndStream
+}
+
+func (c *Conn) encodeRequest(s *stream, h *exchange.RequestHead) {
+	c.encode(":method", h.Method, false)
+	if h.Scheme != "" {
+		c.encode(":scheme", h.Scheme, false)
+	}
+	if h.Path != "" {
+		c.encode(":path", h.Path, false)
+	}
+	if h.Authority != "" {
+		c.encode(":authority", h.Authority, false)
+	}
+	if h.Protocol != "" {
+		c.encode(":protocol", h.Protocol, false)
+	}
+	c.encodeFields(h.Fields)
+	c.headersLocked(s, false)
+}
