@@ -1,0 +1,87 @@
+package backend
+
+import "math/rand/v2"
+
+// A Balance is how a Backend chooses among its endpoints.
+type Balance string
+
+const (
+	// LeastRequests takes the better of two random endpoints, by calls in flight.
+	LeastRequests Balance = "least_requests"
+	// RoundRobin takes each endpoint in turn.
+	RoundRobin Balance = "round_robin"
+)
+
+// A snapshot is what is ready. It is immutable: a change publishes another one.
+type snapshot []group
+
+// A group is the ready connections of an endpoint.
+type group struct {
+	ep    *endpoint
+	conns []*conn
+}
+
+// pick returns the connection for a call, or nil if none can take it now. It prefers
+// any other to avoid.
+func (b *Backend) pick(avoid *conn) *conn {
+	s := *b.ready.Load()
+	n := uint64(len(s))
+	if n == 0 {
+		return nil
+	}
+	var first uint64
+	switch {
+	case n == 1:
+	case b.cfg.Balance == RoundRobin:
+		first = (b.turn.Add(1) - 1) % n
+	default:
+		r := rand.Uint64()
+		first = (r >> 32) % n
+		other := (r & 0xffffffff) % (n - 1)
+		if other >= first {
+			other++
+		}
+		if s[other].inFlight() < s[first].inFlight() {
+			first = other
+		}
+		if c := s[first].pick(avoid); c != nil {
+			return c
+		}
+		// No luck: its neighbours in turn, so that none is forgotten.
+	}
+	for i := range n {
+		if c := s[(first+i)%n].pick(avoid); c != nil {
+			return c
+		}
+	}
+	if avoid != nil && avoid.usable() {
+		return avoid
+	}
+	return nil
+}
+
+func (g *group) inFlight() (n int64) {
+	for _, c := range g.conns {
+		n += c.inFlight()
+	}
+	return n
+}
+
+// pick returns the least loaded connection that can take a call, and asks for a
+// further one if that is much loaded.
+func (g *group) pick(avoid *conn) *conn {
+	var best *conn
+	var least int64
+	for _, c := range g.conns {
+		if n := c.inFlight(); (best == nil || n < least) && c != avoid && c.usable() {
+			best, least = c, n
+		}
+	}
+	if best != nil && least < best.grow.Load() {
+		return best
+	}
+	if !g.ep.static && !g.ep.grow.Load() && g.ep.grow.CompareAndSwap(false, true) {
+		g.ep.b.kick()
+	}
+	return best
+}
