@@ -68,11 +68,17 @@ func (g *group) inFlight() (n int64) {
 }
 
 // pick returns the least loaded connection that can take a call, and asks for a
-// further one if that is much loaded.
+// further one if that is much loaded. An endpoint whose connections are gone is dialed
+// anyway.
 func (g *group) pick(avoid *conn) *conn {
 	var best *conn
 	var least int64
+	alive := false
 	for _, c := range g.conns {
+		if c.gone.Load() {
+			continue
+		}
+		alive = true
 		if n := c.inFlight(); (best == nil || n < least) && c != avoid && c.usable() {
 			best, least = c, n
 		}
@@ -80,7 +86,7 @@ func (g *group) pick(avoid *conn) *conn {
 	if best != nil && least < best.grow.Load() {
 		return best
 	}
-	if !g.ep.static && !g.ep.grow.Load() && g.ep.grow.CompareAndSwap(false, true) {
+	if alive && !g.ep.static && !g.ep.grow.Load() && g.ep.grow.CompareAndSwap(false, true) {
 		g.ep.b.kick()
 	}
 	return best
