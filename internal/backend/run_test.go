@@ -113,7 +113,7 @@ func TestNoSettings(t *testing.T) {
 		time.Sleep(1100 * time.Millisecond)
 		c.want(rpc.Unavailable, "backend one.test:1 is not ready: connected to one.test:1, but no HTTP/2 SETTINGS came within 5s: "+
 			"is it a gRPC server, does it want TLS (https://…)?")
-		if !n.wires[0].isClosed() {
+		if len(n.open(addr1)) != 0 {
 			t.Error("the connection stays open")
 		}
 	})
@@ -281,7 +281,7 @@ func TestStalledConnectionGetsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newFakeNet(t, addr1)
 		b := open(t, n, addr1, nil)
-		n.wires[0].stalled = true
+		n.open(addr1)[0].stalled = true
 		unary(t, b, &rpc.Call{})
 		synctest.Wait()
 		ws := n.open(addr1)
