@@ -70,6 +70,7 @@ type Conn struct {
 	mu          sync.Mutex
 	streams     map[uint32]*stream
 	nextID      uint32 // a client's
+	sentID      uint32 // a client's: streams from here on have not left for the socket
 	enc         *hpack.Encoder
 	encBuf      bytes.Buffer
 	abuse       abuse
@@ -265,7 +266,7 @@ func (c *Conn) end(err error) {
 		c.cause = err
 	}
 	cause := c.cause
-	ready := c.ready
+	ready, sentID := c.ready, c.sentID
 	if errors.As(err, &ce) {
 		c.wbuf = appendGoAway(c.wbuf, c.lastID, ce.code, ce.reason)
 	}
@@ -298,16 +299,16 @@ func (c *Conn) end(err error) {
 	}
 	_ = c.nc.Close()
 
-	code := exchange.Disconnected
-	if c.client && !ready {
-		code = exchange.RefusedStream // nothing of it was ever looked at
-	}
 	if err == io.EOF {
 		cause = errors.New("the peer closed the connection")
 	}
 	c.cfg.Work.Enter()
 	for _, s := range streams {
 		if c.client {
+			code := exchange.Disconnected
+			if !ready || s.id >= sentID {
+				code = exchange.RefusedStream // nothing of it was ever looked at
+			}
 			s.lose(code, cause)
 		} else {
 			s.abandon(exchange.Disconnected)

@@ -289,6 +289,7 @@ func (c *Conn) takeLocked() ([]byte, []entry) {
 	c.wspare, c.lspare = nil, nil
 	c.control = 0
 	c.last = lastFrame{}
+	c.sentID = c.nextID
 	return buf, led
 }
 

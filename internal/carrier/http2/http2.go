@@ -1,0 +1,76 @@
+// Package http2 is the carrier for HTTP/2: it keeps the connections of the engine, and
+// drains them.
+package http2
+
+import (
+	"sync"
+
+	"github.com/sluice-rpc/sluice/internal/exchange"
+	"github.com/sluice-rpc/sluice/internal/h2"
+	"github.com/sluice-rpc/sluice/internal/netio"
+)
+
+// A Server serves HTTP/2 connections.
+type Server struct {
+	cfg     *h2.Config
+	handler exchange.Handler
+
+	mu       sync.Mutex
+	conns    map[*h2.Conn]struct{}
+	draining bool
+	closed   bool
+}
+
+// New returns a Server that gives every exchange to h.
+func New(h exchange.Handler, cfg *h2.Config) *Server {
+	return &Server{cfg: cfg, handler: h, conns: map[*h2.Conn]struct{}{}}
+}
+
+// ServeConn serves a connection until it ends. initial was read of it already.
+func (s *Server) ServeConn(nc netio.Conn, initial []byte) {
+	c := h2.NewServer(nc, s.cfg, s.handler)
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		_ = nc.Close()
+		return
+	}
+	s.conns[c] = struct{}{}
+	draining := s.draining
+	s.mu.Unlock()
+	if draining {
+		c.Drain()
+	}
+	_ = c.Run(initial)
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+}
+
+func (s *Server) each(f func(*h2.Conn)) {
+	s.mu.Lock()
+	conns := make([]*h2.Conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	s.mu.Unlock()
+	for _, c := range conns {
+		f(c)
+	}
+}
+
+// Drain lets the open streams of all connections end, and takes no new ones.
+func (s *Server) Drain() {
+	s.mu.Lock()
+	s.draining = true
+	s.mu.Unlock()
+	s.each((*h2.Conn).Drain)
+}
+
+// Close ends all connections at once.
+func (s *Server) Close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.each((*h2.Conn).Close)
+}
