@@ -267,6 +267,10 @@ func (c *Conn) end(err error) {
 	}
 	cause := c.cause
 	ready, sentID := c.ready, c.sentID
+	if c.client {
+		// What has not left must not leave now: its streams are replayed elsewhere.
+		c.wbuf = c.wbuf[:0]
+	}
 	if errors.As(err, &ce) {
 		c.wbuf = appendGoAway(c.wbuf, c.lastID, ce.code, ce.reason)
 	}

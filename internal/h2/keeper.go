@@ -14,8 +14,7 @@ const tick = 500 * time.Millisecond
 type Keeper struct {
 	mu    sync.Mutex
 	conns map[*Conn]struct{}
-	spare []*Conn
-	on    bool
+	stop  chan struct{} // ends the goroutine; nil while there is none
 }
 
 // NewKeeper returns a Keeper without connections.
@@ -25,37 +24,42 @@ func (k *Keeper) add(c *Conn) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.conns[c] = struct{}{}
-	if !k.on {
-		k.on = true
-		go k.watch() // ends when the last connection has ended
+	if k.stop == nil {
+		k.stop = make(chan struct{})
+		go k.watch(k.stop) // ends when the last connection has ended
 	}
 }
 
 func (k *Keeper) remove(c *Conn) {
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	delete(k.conns, c)
-	k.mu.Unlock()
+	if len(k.conns) == 0 && k.stop != nil {
+		close(k.stop)
+		k.stop = nil
+	}
 }
 
-func (k *Keeper) watch() {
+func (k *Keeper) watch(stop <-chan struct{}) {
 	t := time.NewTicker(tick)
 	defer t.Stop()
-	for now := range t.C {
-		k.mu.Lock()
-		if len(k.conns) == 0 {
-			k.on = false
-			k.mu.Unlock()
+	var batch []*Conn
+	for {
+		var now time.Time
+		select {
+		case <-stop:
 			return
+		case now = <-t.C:
 		}
-		batch := k.spare[:0]
+		k.mu.Lock()
 		for c := range k.conns {
 			batch = append(batch, c)
 		}
 		k.mu.Unlock()
-		for i, c := range batch {
+		for _, c := range batch {
 			c.tick(now)
-			batch[i] = nil
 		}
-		k.spare = batch
+		clear(batch)
+		batch = batch[:0]
 	}
 }
