@@ -79,8 +79,16 @@ func (g *group) pick(avoid *conn) *conn {
 			continue
 		}
 		alive = true
-		if n := c.inFlight(); (best == nil || n < least) && c != avoid && c.usable() {
+		if n := c.inFlight(); (best == nil || n < least) && c != avoid {
 			best, least = c, n
+		}
+	}
+	if best != nil && !best.usable() { // seldom: only now ask the others
+		best = nil
+		for _, c := range g.conns {
+			if n := c.inFlight(); (best == nil || n < least) && c != avoid && c.usable() {
+				best, least = c, n
+			}
 		}
 	}
 	if best != nil && least < best.grow.Load() {
