@@ -7,6 +7,7 @@ import (
 	"math"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
@@ -193,6 +194,7 @@ type fakeStream struct {
 	path     string
 	fields   []exchange.Field
 	refuse   bool
+	fate     fate // guarded by w.mu
 
 	mu       sync.Mutex
 	begun    bool
@@ -204,6 +206,15 @@ type fakeStream struct {
 	canceled bool
 	credited int
 }
+
+// A fate is what became of a request.
+type fate int
+
+const (
+	unknown fate = iota
+	reached      // the server processes it
+	refused      // it never will
+)
 
 func (s *fakeStream) check(what string) {
 	if s.done {
@@ -476,4 +487,10 @@ func (c *caller) wantOpen() {
 	if st, over := c.over(); over {
 		c.t.Errorf("call ended with %v, want it to wait", st)
 	}
+}
+
+// sleep lets time pass in a synctest bubble, and what comes of it happen.
+func sleep(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
 }

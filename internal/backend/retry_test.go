@@ -134,7 +134,7 @@ func TestReplayWaits(t *testing.T) {
 		calls[3].req.Data([]byte("y"))
 		calls[3].want(rpc.Unavailable, "REFUSED_STREAM")
 		n.set(addr1, true)
-		time.Sleep(time.Second)
+		sleep(time.Second)
 		w = n.open(addr1)[0]
 		if w.Open() != 2 {
 			t.Fatalf("%d replayed, want 2", w.Open())
@@ -153,7 +153,7 @@ func TestReplayWaits(t *testing.T) {
 		c := unary(t, b, &rpc.Call{})
 		n.set(addr1, false)
 		w.goaway(func(*fakeStream) bool { return true })
-		time.Sleep(3 * time.Second)
+		sleep(3 * time.Second)
 		c.want(rpc.Unavailable, "REFUSED_STREAM")
 		if c.status.Cause == nil || c.status.Cause.Error() != "UNAVAILABLE: backend one.test:1 is not ready: dial tcp one.test:1: connect: connection refused" {
 			t.Errorf("cause %v", c.status.Cause)
@@ -217,7 +217,7 @@ func model(t *testing.T, rnd *rand.Rand) {
 		case k == 8 && rnd.IntN(4) == 0:
 			c.req.Cancel(rpc.Errorf(rpc.Canceled, "gone"))
 		case cur == nil:
-			time.Sleep(50 * time.Millisecond)
+			sleep(50 * time.Millisecond)
 		case k < 12:
 			if d := len(cur.body) - cur.credited; d > 0 {
 				cur.credit(1 + rnd.IntN(d))
@@ -255,7 +255,7 @@ func model(t *testing.T, rnd *rand.Rand) {
 	if tries > 1+goneMax {
 		t.Errorf("%d tries", tries)
 	}
-	time.Sleep(time.Second)
+	sleep(time.Second)
 	for _, e := range b.Status().Endpoints {
 		if e.Calls != 0 {
 			t.Errorf("%d calls are left on %s", e.Calls, e.Addr)
@@ -281,14 +281,14 @@ func (n *stormNet) serve(w *fakeWire) {
 			}
 			w.mu.Lock()
 			s.mu.Lock()
-			live := !w.closed && !s.over && !(w.draining && s.refuse)
+			live := !w.closed && !s.over && s.fate == unknown
 			body := string(s.body)
 			s.mu.Unlock()
 			if live {
 				n.mu.Lock()
 				n.reached[s.path]++
 				n.mu.Unlock()
-				s.refuse = true // marks it as reached
+				s.fate = reached
 			}
 			w.mu.Unlock()
 			if !live {
@@ -301,9 +301,6 @@ func (n *stormNet) serve(w *fakeWire) {
 		}
 	}()
 }
-
-// has says under w.mu whether s has reached the server.
-func has(s *fakeStream) bool { return s.refuse }
 
 // kill breaks a connection: what has reached the server is lost, the rest refused.
 func (n *stormNet) kill(w *fakeWire) {
@@ -318,7 +315,7 @@ func (n *stormNet) kill(w *fakeWire) {
 	codes := make([]exchange.Code, len(streams))
 	for i, s := range streams {
 		codes[i] = exchange.RefusedStream
-		if has(s) {
+		if s.fate == reached {
 			codes[i] = exchange.Disconnected
 		}
 	}
@@ -334,18 +331,16 @@ func (n *stormNet) kill(w *fakeWire) {
 func (n *stormNet) goaway(w *fakeWire) {
 	w.mu.Lock()
 	w.draining = true
-	var refused []*fakeStream
+	var none []*fakeStream
 	for _, s := range w.streams {
-		if !has(s) {
-			refused = append(refused, s)
-			s.mu.Lock()
-			s.refuse = true
-			s.mu.Unlock()
+		if s.fate == unknown {
+			none = append(none, s)
+			s.fate = refused
 		}
 	}
 	w.mu.Unlock()
 	w.events.Draining()
-	for _, s := range refused {
+	for _, s := range none {
 		s.reset(exchange.RefusedStream)
 	}
 	time.AfterFunc(20*time.Millisecond, func() { n.kill(w) })
@@ -381,15 +376,15 @@ func TestStorm(t *testing.T) {
 				<-c.ended
 				calls.Add(1)
 				n.mu.Lock()
-				reached := n.reached[id]
+				times := n.reached[id]
 				delete(n.reached, id)
 				n.mu.Unlock()
 				switch {
-				case reached > 1:
-					t.Errorf("call %s reached servers %d times", id, reached)
-				case c.status.OK() && (reached != 1 || string(c.body) != "answer"):
-					t.Errorf("call %s: OK with %q, reached %d", id, c.body, reached)
-				case !c.status.OK() && reached == 0:
+				case times > 1:
+					t.Errorf("call %s reached servers %d times", id, times)
+				case c.status.OK() && (times != 1 || string(c.body) != "answer"):
+					t.Errorf("call %s: OK with %q, reached %d", id, c.body, times)
+				case !c.status.OK() && times == 0:
 					lost.Add(1)
 					t.Errorf("call %s was lost before it reached a server: %v", id, c.status)
 				case !c.status.OK():

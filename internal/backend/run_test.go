@@ -44,10 +44,10 @@ func TestCallsWaitForTheFirstConnection(t *testing.T) {
 		n.setup = auto
 		b := open(t, n, addr1, nil)
 		c := unary(t, b, &rpc.Call{})
-		time.Sleep(time.Second)
+		sleep(time.Second)
 		c.wantOpen()
 		n.set(addr1, true)
-		time.Sleep(time.Second)
+		sleep(time.Second)
 		c.wantOK()
 		if got := b.Status(); !got.Ready || got.Endpoints[0].State != Ready || got.Endpoints[0].Total != 1 || got.Endpoints[0].Calls != 0 {
 			t.Errorf("status: %+v", got)
@@ -62,9 +62,9 @@ func TestFailFast(t *testing.T) {
 		n.setup = auto
 		b := open(t, n, addr1, nil)
 		c := unary(t, b, &rpc.Call{Deadline: time.Now().Add(time.Minute)})
-		time.Sleep(1900 * time.Millisecond)
+		sleep(1900 * time.Millisecond)
 		c.wantOpen()
-		time.Sleep(200 * time.Millisecond)
+		sleep(200 * time.Millisecond)
 		c.want(rpc.Unavailable, message)
 		unary(t, b, &rpc.Call{}).want(rpc.Unavailable, message)
 		if s := b.Status(); s.Ready || s.Endpoints[0].State != TransientFailure || s.Err == nil {
@@ -72,16 +72,16 @@ func TestFailFast(t *testing.T) {
 		}
 		// It comes back, and goes for a moment only: nobody fails.
 		n.set(addr1, true)
-		time.Sleep(10 * time.Second)
+		sleep(10 * time.Second)
 		unary(t, b, &rpc.Call{}).wantOK()
 		n.set(addr1, false)
 		n.open(addr1)[0].end(errors.New("connection reset by peer"), exchange.Disconnected)
 		synctest.Wait()
 		c = unary(t, b, &rpc.Call{})
-		time.Sleep(500 * time.Millisecond)
+		sleep(500 * time.Millisecond)
 		c.wantOpen()
 		n.set(addr1, true)
-		time.Sleep(time.Second)
+		sleep(time.Second)
 		c.wantOK()
 	})
 }
@@ -92,12 +92,12 @@ func TestWaitForReady(t *testing.T) {
 		b := open(t, n, addr1, func(c *Config) { c.WaitForReady = true })
 		c := unary(t, b, &rpc.Call{})
 		long := unary(t, b, &rpc.Call{Deadline: time.Now().Add(15 * time.Second)})
-		time.Sleep(9900 * time.Millisecond)
+		sleep(9900 * time.Millisecond)
 		c.wantOpen()
-		time.Sleep(200 * time.Millisecond)
+		sleep(200 * time.Millisecond)
 		c.want(rpc.Unavailable, "backend one.test:1 is not ready: dial tcp one.test:1: connect: connection refused")
 		long.wantOpen()
-		time.Sleep(5 * time.Second)
+		sleep(5 * time.Second)
 		long.want(rpc.DeadlineExceeded, "backend one.test:1 is not ready: dial tcp one.test:1: connect: connection refused")
 	})
 }
@@ -108,9 +108,9 @@ func TestNoSettings(t *testing.T) {
 		n.silent[addr1] = true
 		b := open(t, n, addr1, nil)
 		c := unary(t, b, &rpc.Call{})
-		time.Sleep(4 * time.Second)
+		sleep(4 * time.Second)
 		c.wantOpen()
-		time.Sleep(1100 * time.Millisecond)
+		sleep(1100 * time.Millisecond)
 		c.want(rpc.Unavailable, "backend one.test:1 is not ready: connected to one.test:1, but no HTTP/2 SETTINGS came within 5s: "+
 			"is it a gRPC server, does it want TLS (https://…)?")
 		if open, dials := len(n.open(addr1)), len(n.dialed(addr1)); dials-open != 1 {
@@ -130,7 +130,7 @@ func TestHeldCallsLimit(t *testing.T) {
 		one.want(rpc.Canceled, "gone")
 		three := unary(t, b, &rpc.Call{})
 		n.set(addr1, true)
-		time.Sleep(time.Second)
+		sleep(time.Second)
 		two.wantOK()
 		three.wantOK()
 		if b.queue.n.Load() != 0 {
@@ -143,7 +143,7 @@ func TestBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newFakeNet(t)
 		b := open(t, n, addr1, nil)
-		time.Sleep(2 * time.Minute)
+		sleep(2 * time.Minute)
 		dials := n.dialed(addr1)
 		want := backoffFirst
 		for i := 1; i < len(dials); i++ {
@@ -158,7 +158,7 @@ func TestBackoff(t *testing.T) {
 		}
 		// A restart of one that worked is met at once.
 		n.set(addr1, true)
-		time.Sleep(20 * time.Second)
+		sleep(20 * time.Second)
 		before := len(n.dialed(addr1))
 		n.open(addr1)[0].end(errors.New("reset"), exchange.Disconnected)
 		synctest.Wait()
@@ -176,7 +176,7 @@ func TestFlappingBacksOff(t *testing.T) {
 			time.AfterFunc(time.Millisecond, func() { w.end(errors.New("go away"), exchange.Disconnected) })
 		}
 		open(t, n, addr1, nil)
-		time.Sleep(10 * time.Second)
+		sleep(10 * time.Second)
 		if d := len(n.dialed(addr1)); d < 5 || d > 14 {
 			t.Errorf("%d dials in ten seconds", d)
 		}
@@ -238,11 +238,11 @@ func TestConnectionsGrowAndShrink(t *testing.T) {
 		for _, c := range calls {
 			c.wantOK()
 		}
-		time.Sleep(50 * time.Second)
+		sleep(50 * time.Second)
 		if got := len(n.open(addr1)); got != 3 {
 			t.Errorf("%d connections after 50 s, want 3", got)
 		}
-		time.Sleep(3 * time.Minute)
+		sleep(3 * time.Minute)
 		if got := len(n.open(addr1)); got != 1 {
 			t.Errorf("%d connections after minutes, want 1", got)
 		}
@@ -258,7 +258,7 @@ func TestStreamLimit(t *testing.T) {
 		for range connsFull + 2 {
 			calls = append(calls, unary(t, b, &rpc.Call{}))
 		}
-		time.Sleep(3 * time.Second)
+		sleep(3 * time.Second)
 		if got := len(n.open(addr1)); got != connsFull {
 			t.Fatalf("%d connections, want %d", got, connsFull)
 		}
@@ -266,13 +266,13 @@ func TestStreamLimit(t *testing.T) {
 		calls[0].wantOpen()
 		n.open(addr1)[0].take().ok("")
 		n.open(addr1)[1].take().ok("")
-		time.Sleep(pollFull)
+		sleep(pollFull)
 		synctest.Wait()
 		if b.queue.n.Load() != 0 {
 			t.Error("a call waits, though there is room")
 		}
 		late := unary(t, b, &rpc.Call{})
-		time.Sleep(11 * time.Second)
+		sleep(11 * time.Second)
 		late.want(rpc.Unavailable, "backend one.test:1 is not ready: as many calls run on its connections as it allows")
 	})
 }
@@ -321,12 +321,12 @@ func TestDNS(t *testing.T) {
 		if got := len(b.Status().Endpoints); got != 2 {
 			t.Fatalf("%d endpoints, want 2", got)
 		}
-		time.Sleep(29 * time.Second)
+		sleep(29 * time.Second)
 		if count() != 1 {
 			t.Errorf("%d lookups in 29 s", count())
 		}
 		answer([]string{"10.0.0.2", "::3"}, nil)
-		time.Sleep(2 * time.Second)
+		sleep(2 * time.Second)
 		if b.Status().Endpoints[0].Addr != "10.0.0.2:50" || b.Status().Endpoints[1].Addr != "[::3]:50" || len(*b.ready.Load()) != 2 {
 			t.Errorf("status: %+v", b.Status())
 		}
@@ -340,17 +340,17 @@ func TestDNS(t *testing.T) {
 		}
 		// A failing lookup changes nothing.
 		answer(nil, errors.New("server misbehaving"))
-		time.Sleep(time.Minute)
+		sleep(time.Minute)
 		if len(*b.ready.Load()) != 2 {
 			t.Error("a failing lookup took endpoints away")
 		}
 		// A failing endpoint looks again, but not all the time.
 		answer([]string{"10.0.0.2", "::3"}, nil)
-		time.Sleep(time.Minute)
+		sleep(time.Minute)
 		before := count()
 		n.set("[::3]:50", false)
 		n.open("[::3]:50")[0].end(errors.New("reset"), exchange.Disconnected)
-		time.Sleep(10 * time.Second)
+		sleep(10 * time.Second)
 		if got := count() - before; got < 2 || got > 6 {
 			t.Errorf("%d lookups in 10 s of failure", got)
 		}
@@ -362,7 +362,7 @@ func TestDNSFails(t *testing.T) {
 		b := open(t, newFakeNet(t), "dns:///name.test:50", func(c *Config) {
 			c.Resolve = func(context.Context, string) ([]string, error) { return nil, nil }
 		})
-		time.Sleep(3 * time.Second)
+		sleep(3 * time.Second)
 		unary(t, b, &rpc.Call{}).want(rpc.Unavailable, "backend dns:///name.test:50 is not ready: lookup name.test: no addresses")
 	})
 }
@@ -393,7 +393,7 @@ func TestHealth(t *testing.T) {
 		w.streams[1].ok("")
 		c.wantOK()
 		say("\x00\x00\x00\x00\x02\x08\x02")
-		time.Sleep(3 * time.Second)
+		sleep(3 * time.Second)
 		unary(t, b, &rpc.Call{}).want(rpc.Unavailable, "backend one.test:1 is not ready: grpc.health.v1 says NOT_SERVING")
 		say("\x00\x00\x00\x00\x02\x08\x01")
 		if !b.Ready() {
@@ -405,7 +405,7 @@ func TestHealth(t *testing.T) {
 		if b.Ready() {
 			t.Error("ready without a watch")
 		}
-		time.Sleep(healthPause)
+		sleep(healthPause)
 		synctest.Wait()
 		watch = w.take()
 		watch.response.Head(&exchange.ResponseHead{Status: 200}, false)
@@ -515,10 +515,10 @@ func TestRestartOfOneOfTwo(t *testing.T) {
 				if c.wantOK(); t.Failed() {
 					t.Fatalf("round %d: %+v", i, b.Status())
 				}
-				time.Sleep(10 * time.Millisecond)
+				sleep(10 * time.Millisecond)
 			}
 			n.set(addr, true)
-			time.Sleep(300 * time.Millisecond)
+			sleep(300 * time.Millisecond)
 		}
 	})
 }
