@@ -24,11 +24,11 @@
 package h2
 
 import (
-	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"sync"
@@ -71,8 +71,7 @@ type Conn struct {
 	streams     map[uint32]*stream
 	nextID      uint32 // a client's
 	sentID      uint32 // a client's: streams from here on have not left for the socket
-	enc         *hpack.Encoder
-	encBuf      bytes.Buffer
+	enc         *encoder
 	abuse       abuse
 	idleSince   time.Time
 	settingsAt  time.Time // SETTINGS without acknowledgement since; zero is none
@@ -157,12 +156,11 @@ func newConn(nc netio.Conn, cfg *Config) *Conn {
 	c := &Conn{
 		cfg: cfg, nc: nc, addr: nc.RemoteAddr(), tls: nc.TLS(),
 		streams: map[uint32]*stream{}, idleSince: now, settingsAt: now,
-		sendOpen: initialWindow, peerWindow: initialWindow, peerStreams: 100,
+		sendOpen: initialWindow, peerWindow: initialWindow, peerStreams: math.MaxInt32, // no limit unless one comes
 	}
 	c.lastRead.Store(now.UnixNano())
 	c.recvOpen.Store(initialWindow)
-	c.enc = hpack.NewEncoder(&c.encBuf)
-	c.enc.SetMaxDynamicTableSizeLimit(4096)
+	c.enc = newEncoder()
 	c.dec = hpack.NewDecoder(4096, c.field)
 	c.dec.SetMaxStringLength(cfg.HeaderBytes)
 	return c

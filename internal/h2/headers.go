@@ -425,19 +425,15 @@ func (c *Conn) responseBlock() error {
 // Encoding. All of it happens under the lock, in the order of the wire, because the
 // compression table is one state.
 
-func (c *Conn) encode(name, value string, sensitive bool) {
-	_ = c.enc.WriteField(hpack.HeaderField{Name: name, Value: value, Sensitive: sensitive})
-}
-
 func (c *Conn) encodeFields(fields []exchange.Field) {
 	for i := range fields {
-		c.encode(fields[i].Name, fields[i].Value, fields[i].Sensitive)
+		c.enc.field(fields[i].Name, fields[i].Value, fields[i].Sensitive)
 	}
 }
 
 // headersLocked puts the encoded block into the write buffer.
 func (c *Conn) headersLocked(s *stream, end bool) {
-	b := c.encBuf.Bytes()
+	b := c.enc.b
 	at := len(c.wbuf)
 	flags := byte(0)
 	if end {
@@ -453,7 +449,9 @@ func (c *Conn) headersLocked(s *stream, end bool) {
 		b = b[n:]
 		typ, flags = frameContinuation, 0
 	}
-	c.encBuf.Reset()
+	if cap(c.enc.b) > keepWbuf {
+		c.enc.b = nil
+	}
 	c.last = lastFrame{s: s, at: at}
 	if end {
 		c.last = lastFrame{}
@@ -468,7 +466,8 @@ func (c *Conn) encodeResponse(s *stream, h *exchange.ResponseHead, end bool) {
 	if !ok {
 		st = strconv.Itoa(h.Status)
 	}
-	c.encode(":status", st, false)
+	c.enc.begin()
+	c.enc.field(":status", st, false)
 	c.encodeFields(h.Fields)
 	c.headersLocked(s, end)
 	if h.Status < 200 {
@@ -477,6 +476,7 @@ func (c *Conn) encodeResponse(s *stream, h *exchange.ResponseHead, end bool) {
 }
 
 func (c *Conn) encodeTrailer(s *stream, fields []exchange.Field) {
+	c.enc.begin()
 	c.encodeFields(fields)
 	// cutEndLocked notes the end, so only the flag is set here.
 	at := len(c.wbuf)
@@ -485,18 +485,19 @@ func (c *Conn) encodeTrailer(s *stream, fields []exchange.Field) {
 }
 
 func (c *Conn) encodeRequest(s *stream, h *exchange.RequestHead) {
-	c.encode(":method", h.Method, false)
+	c.enc.begin()
+	c.enc.field(":method", h.Method, false)
 	if h.Scheme != "" {
-		c.encode(":scheme", h.Scheme, false)
+		c.enc.field(":scheme", h.Scheme, false)
 	}
 	if h.Path != "" {
-		c.encode(":path", h.Path, false)
+		c.enc.field(":path", h.Path, false)
 	}
 	if h.Authority != "" {
-		c.encode(":authority", h.Authority, false)
+		c.enc.field(":authority", h.Authority, false)
 	}
 	if h.Protocol != "" {
-		c.encode(":protocol", h.Protocol, false)
+		c.enc.field(":protocol", h.Protocol, false)
 	}
 	c.encodeFields(h.Fields)
 	c.headersLocked(s, false)

@@ -630,7 +630,7 @@ func (c *Conn) applySettings(b []byte) error {
 		v := binary.BigEndian.Uint32(b[2:])
 		switch binary.BigEndian.Uint16(b) {
 		case settingHeaderTableSize:
-			c.enc.SetMaxDynamicTableSize(min(v, 4096))
+			c.enc.setLimit(int(min(v, encoderTable)))
 		case settingEnablePush:
 			if v > 1 || (c.client && v != 0) {
 				return connError{exchange.ProtocolError, "ENABLE_PUSH is neither 0 nor 1"}
