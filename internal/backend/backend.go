@@ -84,6 +84,7 @@ type Backend struct {
 	ready atomic.Pointer[snapshot]
 	turn  atomic.Uint64
 	queue queue
+	kept  atomic.Int64 // bytes that large requests keep for a replay
 	// verdict ends calls that find no connection at once, instead of waiting.
 	verdict atomic.Pointer[rpc.Status]
 

@@ -406,6 +406,8 @@ func (c *clientResponse) Reset(code exchange.Code, cause error) {
 type caller struct {
 	t   testing.TB
 	req rpc.Request
+	// late: another goroutine than that of End may still be sending, and says Done.
+	late bool
 
 	mu     sync.Mutex
 	body   []byte
@@ -417,7 +419,10 @@ type caller struct {
 
 // begin starts a call.
 func begin(t testing.TB, h rpc.Handler, call *rpc.Call) *caller {
-	c := &caller{t: t, ended: make(chan struct{})}
+	return start(&caller{t: t, ended: make(chan struct{})}, h, call)
+}
+
+func start(c *caller, h rpc.Handler, call *rpc.Call) *caller {
 	if call.Method == "" {
 		call.Method = "/test.Service/Method"
 	}
@@ -456,7 +461,9 @@ func (c *caller) End(st rpc.Status, _ rpc.Metadata) {
 	}
 	c.status = st
 	c.mu.Unlock()
-	c.req.Done(rpc.Outcome{Status: st, Delivered: true})
+	if !c.late {
+		c.req.Done(rpc.Outcome{Status: st, Delivered: true})
+	}
 	close(c.ended)
 }
 

@@ -21,10 +21,32 @@ type group struct {
 	conns []*conn
 }
 
-// pick returns the connection for a call, or nil if none can take it now. It prefers
-// any other to avoid.
+// pick returns the connection for a call, or nil if none can take it now. A replay
+// avoids the connection that refused the call: other endpoints come first, since one
+// that restarts refuses again and again, then other connections of the endpoint.
 func (b *Backend) pick(avoid *conn) *conn {
 	s := *b.ready.Load()
+	if avoid != nil {
+		for i := range s {
+			if s[i].ep == avoid.ep {
+				others := append(s[:i:i], s[i+1:]...)
+				if c := b.choose(others); c != nil {
+					return c
+				}
+				if c := s[i].pick(avoid); c != nil {
+					return c
+				}
+				if avoid.usable() {
+					return avoid
+				}
+				return nil
+			}
+		}
+	}
+	return b.choose(s)
+}
+
+func (b *Backend) choose(s snapshot) *conn {
 	n := uint64(len(s))
 	if n == 0 {
 		return nil
@@ -44,18 +66,13 @@ func (b *Backend) pick(avoid *conn) *conn {
 		if s[other].inFlight() < s[first].inFlight() {
 			first = other
 		}
-		if c := s[first].pick(avoid); c != nil {
-			return c
-		}
-		// No luck: its neighbours in turn, so that none is forgotten.
 	}
+	// If it can't take the call its neighbours are asked in turn, so that none is
+	// forgotten.
 	for i := range n {
-		if c := s[(first+i)%n].pick(avoid); c != nil {
+		if c := s[(first+i)%n].pick(nil); c != nil {
 			return c
 		}
-	}
-	if avoid != nil && avoid.usable() {
-		return avoid
 	}
 	return nil
 }

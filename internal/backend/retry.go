@@ -85,11 +85,17 @@ type kept struct {
 	head   exchange.RequestHead
 	fields []exchange.Field
 	body   []byte
+	large  int64 // bytes of body counted in Backend.kept
 }
 
 var keptPool = sync.Pool{New: func() any {
 	return &kept{fields: make([]exchange.Field, 0, 24), body: make([]byte, 0, 512)}
 }}
+
+// keptLimit bounds what all calls of a Backend keep beyond keptCap each. Above it
+// large requests are not kept, and so not replayed. What is kept may have been
+// credited already, so no window bounds it.
+const keptLimit = 64 << 20
 
 // keptCap bounds a body that goes back to the pool: a buffer is held as long as a
 // backend keeps its first answer to itself, so it should fit a common request.
@@ -108,7 +114,14 @@ func keep(head *exchange.RequestHead) *kept {
 func (r *retry) dropLocked() {
 	k := r.kept
 	r.kept = nil
-	if k == nil || r.replays > 0 || cap(k.body) > keptCap || cap(k.fields) > 256 {
+	if k == nil {
+		return
+	}
+	if k.large > 0 {
+		r.b.kept.Add(-k.large)
+		k.large = 0
+	}
+	if r.replays > 0 || cap(k.body) > keptCap || cap(k.fields) > 256 {
 		return
 	}
 	clear(k.fields)
@@ -168,7 +181,7 @@ func (r *retry) Data(b []byte) {
 	t := r.enterLocked()
 	if r.kept != nil {
 		switch {
-		case len(r.kept.body)+len(b) <= replayMax:
+		case len(r.kept.body)+len(b) <= replayMax && r.chargeLocked(len(r.kept.body)+len(b)):
 			r.kept.body = append(r.kept.body, b...)
 			if t != nil {
 				r.sent = len(r.kept.body)
@@ -189,7 +202,22 @@ func (r *retry) Data(b []byte) {
 	}
 }
 
-var errTooLarge = errors.New("backend refused the call after more of the request had come than is kept for a replay (64 KiB)")
+// chargeLocked counts a body that grows to n bytes, and says false if all bodies
+// together are too large for that.
+func (r *retry) chargeLocked(n int) bool {
+	more := int64(n-keptCap) - r.kept.large
+	if more <= 0 {
+		return true
+	}
+	if r.b.kept.Add(more) > keptLimit {
+		r.b.kept.Add(-more)
+		return false
+	}
+	r.kept.large += more
+	return true
+}
+
+var errTooLarge = errors.New("backend refused the call after more of the request had come than is kept for a replay")
 
 // failLocked ends the exchange from this side. It unlocks.
 func (r *retry) failLocked(err error) {

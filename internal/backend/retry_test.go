@@ -263,6 +263,171 @@ func model(t *testing.T, rnd *rand.Rand) {
 	}
 }
 
+func TestKeptIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNet(t, "10.0.0.1:50", "10.0.0.2:50")
+		b := open(t, n, "dns:///name.test:50", two)
+		small, large := begin(t, b, &rpc.Call{}), begin(t, b, &rpc.Call{})
+		b.kept.Add(keptLimit - 100)
+		small.req.Data(make([]byte, keptCap+100))
+		large.req.Data(make([]byte, keptCap+1))
+		if got := b.kept.Load(); got != keptLimit {
+			t.Errorf("%d bytes are counted, want %d", got, keptLimit)
+		}
+		for _, addr := range []string{"10.0.0.1:50", "10.0.0.2:50"} {
+			n.open(addr)[0].goaway(func(*fakeStream) bool { return true })
+		}
+		synctest.Wait()
+		small.wantOpen()
+		large.want(rpc.Unavailable, "REFUSED_STREAM")
+		_, s := n.where()
+		s.ok("")
+		small.wantOK()
+		if got := b.kept.Load(); got != keptLimit-100 {
+			t.Errorf("%d bytes are counted at the end, want none of them", got-(keptLimit-100))
+		}
+	})
+}
+
+// TestConcurrently has requests flow while servers refuse, credit and answer them.
+func TestConcurrently(t *testing.T) {
+	n := newFakeNet(t, "10.0.0.1:50", "10.0.0.2:50")
+	tg, _ := ParseTarget("dns:///name.test:50")
+	cfg := Config{Target: tg, Dial: n.dial, NewClient: fakeClient, MaxConns: 2}
+	two(&cfg)
+	b, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	warm := begin(t, b, &rpc.Call{})
+	warm.req.Cancel(rpc.Errorf(rpc.Canceled, "gone"))
+
+	var stop atomic.Bool
+	var servers sync.WaitGroup
+	for g := range 2 {
+		servers.Go(func() {
+			rnd := rand.New(rand.NewPCG(uint64(g), 2))
+			for !stop.Load() {
+				for _, w := range n.open(fmt.Sprintf("10.0.0.%d:50", 1+g)) {
+					w.mu.Lock()
+					streams := append([]*fakeStream(nil), w.streams...)
+					w.mu.Unlock()
+					for _, s := range streams {
+						s.mu.Lock()
+						credit, ended := len(s.body)-s.credited, s.ended
+						s.mu.Unlock()
+						switch k := rnd.IntN(100); {
+						case credit > 0 && k < 60:
+							s.credit(credit)
+						case k < 63:
+							s.reset(exchange.RefusedStream)
+						case k < 65:
+							w.goaway(func(*fakeStream) bool { return true })
+						case ended && credit == 0:
+							s.mu.Lock()
+							body := string(s.body)
+							s.mu.Unlock()
+							s.ok(body)
+						}
+					}
+				}
+				time.Sleep(20 * time.Microsecond)
+			}
+		})
+	}
+	var clients sync.WaitGroup
+	var good, refused atomic.Int64
+	for g := range 4 {
+		clients.Go(func() {
+			for i := range 300 {
+				c := start(&caller{t: t, late: true, ended: make(chan struct{})}, b, &rpc.Call{Method: fmt.Sprintf("/c/%d-%d", g, i)})
+				var sent []byte
+				for j := range 1 + i%20 {
+					chunk := bytes.Repeat([]byte{byte(j)}, 1+i%300)
+					sent = append(sent, chunk...)
+					c.req.Data(chunk)
+				}
+				if i%50 == 49 {
+					c.req.Cancel(rpc.Errorf(rpc.Canceled, "gone"))
+					<-c.ended
+					c.req.Done(rpc.Outcome{})
+					continue
+				}
+				c.req.End()
+				<-c.ended
+				c.req.Done(rpc.Outcome{Status: c.status, Delivered: true})
+				switch {
+				case !c.status.OK():
+					refused.Add(1)
+				case !bytes.Equal(c.body, sent):
+					t.Errorf("the server had %d bytes, the client sent %d", len(c.body), len(sent))
+				case c.credit != len(sent):
+					t.Errorf("credit %d for %d bytes", c.credit, len(sent))
+				default:
+					good.Add(1)
+				}
+			}
+		})
+	}
+	clients.Wait()
+	stop.Store(true)
+	servers.Wait()
+	t.Logf("%d good, %d refused", good.Load(), refused.Load())
+	if good.Load() < 500 {
+		t.Error("too few calls did well to mean anything")
+	}
+	if got := b.kept.Load(); got != 0 {
+		t.Errorf("%d bytes are counted as kept", got)
+	}
+}
+
+// BenchmarkUnary is what a call costs here, the fakes included.
+func BenchmarkUnary(b *testing.B) {
+	be := NewHandler("in process", discard{}, fakeClient)
+	defer be.Close()
+	head := &exchange.RequestHead{Fields: make([]exchange.Field, 12)}
+	data := make([]byte, 100)
+	c := be.pick(nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		req := c.Start(head, nowhere{})
+		req.Begin()
+		req.Data(data)
+		req.End(nil)
+		req.Done(true)
+	}
+}
+
+// discard answers each request at its end, and allocates once.
+type discard struct{}
+
+type discarded struct{ response exchange.Response }
+
+func (discard) Start(_ *exchange.RequestHead, response exchange.Response) exchange.Request {
+	return &discarded{response}
+}
+
+func (d *discarded) Begin()      {}
+func (d *discarded) Data([]byte) {}
+func (d *discarded) End([]exchange.Field) {
+	d.response.Credit(100)
+	d.response.Head(&exchange.ResponseHead{Status: 200}, false)
+	d.response.End(nil)
+}
+func (d *discarded) Reset(exchange.Code) {}
+func (d *discarded) Credit(int)          {}
+func (d *discarded) Done(bool)           {}
+
+type nowhere struct{}
+
+func (nowhere) Inform(*exchange.ResponseHead)     {}
+func (nowhere) Head(*exchange.ResponseHead, bool) {}
+func (nowhere) Data([]byte)                       {}
+func (nowhere) End([]exchange.Field)              {}
+func (nowhere) Reset(exchange.Code, error)        {}
+func (nowhere) Credit(int)                        {}
+
 // A stormNet counts which calls have reached a server.
 type stormNet struct {
 	*fakeNet

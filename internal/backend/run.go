@@ -132,10 +132,14 @@ func (b *Backend) step(now time.Time) (acts []func(), next time.Duration) {
 	acts = append(acts, b.resolve(now)...)
 	for _, e := range b.endpoints {
 		if a := e.attempt; a != nil && a.dialed && now.Sub(a.since) >= b.cfg.DialTimeout {
+			err := fmt.Errorf("connected to %s, but no HTTP/2 SETTINGS came within %v: is it a gRPC server%s?", e.addr,
+				b.cfg.DialTimeout, b.tlsHint())
+			if a.gone.Load() {
+				err = fmt.Errorf("connected to %s, which sent GOAWAY at once", e.addr)
+			}
 			acts = append(acts, b.drop(a))
 			e.attempt = nil
-			e.failed(fmt.Errorf("connected to %s, but no HTTP/2 SETTINGS came within %v: is it a gRPC server%s?", e.addr,
-				b.cfg.DialTimeout, b.tlsHint()), now)
+			e.failed(err, now)
 		}
 		acts = append(acts, e.tend(now)...)
 	}
@@ -202,7 +206,7 @@ func (b *Backend) handle(ev event, now time.Time) []func() {
 			}
 			return []func(){c.wire.Close}
 		}
-		if c.ready {
+		if c.ready && !c.gone.Load() {
 			return b.up(c, now)
 		}
 	case connFailed:
@@ -213,14 +217,12 @@ func (b *Backend) handle(ev event, now time.Time) []func() {
 		}
 	case connReady:
 		c.ready = true
-		if c.dialed && c.ep.attempt == c {
+		if c.dialed && c.ep.attempt == c && !c.gone.Load() {
 			return b.up(c, now)
 		}
 	case connDraining:
-		if c.ep.attempt == c { // before it was of any use
-			c.ep.attempt = nil
-			c.ep.failed(errors.New("server closed the connection (GOAWAY) before it was ready"), now)
-			return []func(){b.drop(c)}
+		if c.ep.attempt == c { // before it was of any use: its Closed says why
+			return nil
 		}
 		return b.retire(c)
 	case connClosed:
@@ -237,6 +239,9 @@ func (b *Backend) handle(ev event, now time.Time) []func() {
 			c.ep.attempt = nil
 			c.ep.failed(err, now)
 		} else {
+			if ev.err != nil {
+				c.ep.err = ev.err
+			}
 			b.lose(c, err, now)
 		}
 	case connHealth:
