@@ -55,6 +55,7 @@ type retry struct {
 	code      exchange.Code
 	failed    error   // ended here, not by the client: the request outgrew what is kept
 	committed bool    // a response event came
+	settled   bool    // a Reset was passed on
 	waiting   *waiter // in the queue
 	over      bool    // ended without a try
 	done      bool
@@ -375,8 +376,10 @@ func (r *retry) flow(t *try) {
 		default:
 			t.flowing = false
 			t.busy--
-			if r.committed {
+			if r.committed || r.settled {
 				r.dropLocked()
+			}
+			if r.committed {
 				r.direct.Store(true)
 			}
 			done := r.done
@@ -473,6 +476,7 @@ func (t *try) Reset(code exchange.Code, cause error) {
 		if r.failed != nil {
 			code, cause = exchange.RefusedStream, r.failed
 		}
+		r.settled = true
 		if !t.flowing {
 			r.dropLocked()
 		}
