@@ -26,7 +26,6 @@ type peer struct {
 	enc  *hpack.Encoder
 	buf  bytes.Buffer
 	mu   sync.Mutex
-	seen []http2.Frame // copies of what matters
 	got  []string
 	data map[uint32]int
 	end  error

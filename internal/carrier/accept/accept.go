@@ -73,7 +73,8 @@ func (s *Server) Serve(l net.Listener, tlsCfg *tls.Config) error {
 			switch {
 			case done:
 				return ErrClosed
-			case errors.As(err, &ne) && ne.Temporary(): //nolint:staticcheck // nothing else tells "too many open files" from the end
+			//lint:ignore SA1019 nothing else tells "too many open files" from the end
+			case errors.As(err, &ne) && ne.Temporary():
 				if s.cfg.Log != nil {
 					s.cfg.Log.Warn("accept: trying again", "error", err, "delay", delay)
 				}

@@ -1,0 +1,56 @@
+# make help explains the targets. Tools are pinned here or in the go.mod next to what
+# needs them; what is missing is installed by name (go, npm, apt-get).
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# While the root is being built its unused parts are not errors (U1000).
+CHECKS := -checks inherit,-U1000
+
+# Modules of their own, so that their dependencies don't become the library's.
+MODULES := $(patsubst %/go.mod,%,$(wildcard conformance/go.mod bench/go.mod examples/go.mod))
+
+.DEFAULT_GOAL := help
+.PHONY: help build test test-long soak lint fmt generate bench judges fuzz unit
+
+help: ## explain each target
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build everything; the command goes to bin/sluice
+	go build ./...
+	@if [ -d cmd/sluice ]; then go build -o bin/sluice ./cmd/sluice && echo "built bin/sluice"; fi
+	@for m in $(MODULES); do (cd $$m && go build ./...) || exit 1; done
+
+test: lint unit ## all that .ci/run runs: lint, tests with the race detector, 5 s per fuzz target, the outside judges
+	@$(MAKE) --no-print-directory fuzz
+	@$(MAKE) --no-print-directory judges
+
+unit: ## go test -race of the module
+	@.ci/need gcc make
+	go test -race -timeout 300s ./...
+
+test-long: ## test, ten times the unit tests, a minute per fuzz target
+	@$(MAKE) --no-print-directory test
+	go test -race -count=10 -timeout 3000s ./...
+	.ci/fuzz 60s
+
+soak: ## hours: ten minutes per fuzz target, and the judges with long runs
+	.ci/fuzz 600s
+
+fuzz: ## 5 s per fuzz target
+	@.ci/fuzz 5s
+
+judges: ## outside judges: conformance suites, interop, h2spec, floods, real clients
+
+lint: ## gofmt, go vet, staticcheck, in every module
+	@test -z "$$(gofmt -l .)" || { echo "make fmt would change:"; gofmt -l .; exit 1; }
+	@for m in . $(MODULES); do (cd $$m && go vet ./... && go run $(STATICCHECK) $(CHECKS) ./...) || exit 1; done
+	@echo "lint: ok"
+
+fmt: ## format the Go code
+	gofmt -w .
+
+generate: ## remake generated files
+	go generate ./...
+
+bench: ## the table of docs/benchmarks.md; takes long, wants a quiet machine
+	@if [ -d bench ]; then cd bench && go run .; else echo "no bench yet"; fi
