@@ -28,6 +28,9 @@ const (
 	// stable is how long a connection has to be ready, without any response, to prove
 	// that its endpoint works. One that doesn't counts as a failed attempt.
 	stable = time.Second
+	// flapMax bounds the pause before a server is dialed again that gets ready, and soon
+	// goes: it does speak HTTP/2, so it deserves more attempts than a dead address.
+	flapMax = time.Second
 	// growPause is how long a failed attempt to grow is not repeated.
 	growPause = 5 * time.Second
 	// connsFull bounds the connections of an endpoint that lets only few streams on
@@ -170,7 +173,7 @@ func (e *endpoint) lost(c *conn, err error, now time.Time) {
 	}
 	e.retryAt = now
 	if e.step > 0 {
-		e.retryAt = now.Add(backoff(e.step))
+		e.retryAt = now.Add(min(backoff(e.step), flapMax))
 	}
 	if !proved {
 		e.step++

@@ -83,6 +83,7 @@ type fakeWire struct {
 	events ConnEvents
 	auto   bool // answers each request at its end
 	answer func(s *fakeStream)
+	lazy   bool // does not answer a reset: the test does
 
 	mu       sync.Mutex
 	max      int
@@ -204,7 +205,8 @@ type fakeStream struct {
 	body     []byte
 	code     exchange.Code
 	canceled bool
-	credited int
+	credited int // to the client
+	taken    int // by the client
 }
 
 // A fate is what became of a request.
@@ -268,12 +270,15 @@ func (s *fakeStream) Reset(code exchange.Code) {
 	s.check("Reset")
 	s.canceled, s.code = true, code
 	s.mu.Unlock()
-	s.reset(code)
+	if !s.w.lazy {
+		s.reset(code)
+	}
 }
 
-func (s *fakeStream) Credit(int) {
+func (s *fakeStream) Credit(n int) {
 	s.mu.Lock()
 	s.check("Credit")
+	s.taken += n
 	s.mu.Unlock()
 }
 

@@ -42,12 +42,18 @@ func TestRefusedIsReplayedOnce(t *testing.T) {
 		c := begin(t, b, &rpc.Call{Metadata: rpc.Metadata{{Key: "a", Value: "b"}}})
 		c.req.Data([]byte("one "))
 		first, s := n.where()
+		old := s
 		s.credit(4)
 		s.reset(exchange.RefusedStream)
 		second, s := n.where()
 		if second == first || string(s.body) != "one " || s.ended || len(s.fields) != 1 || s.fields[0].Value != "b" {
 			t.Fatalf("replayed on %v with %q", second == first, s.body)
 		}
+		first.goaway(func(*fakeStream) bool { return false })
+		if !old.done {
+			t.Error("the first try has no Done")
+		}
+		old.response.Credit(100) // a late word
 		c.req.Data([]byte("two"))
 		s.credit(3)
 		if c.credit != 4 {
@@ -59,6 +65,45 @@ func TestRefusedIsReplayedOnce(t *testing.T) {
 		}
 		s.reset(exchange.RefusedStream)
 		c.want(rpc.Unavailable, "REFUSED_STREAM")
+	})
+}
+
+func TestRefusedInsideOfACall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNet(t, "10.0.0.1:50", "10.0.0.2:50")
+		var first *fakeStream
+		n.setup = func(w *fakeWire) {
+			w.answer = func(s *fakeStream) {
+				if first == nil {
+					first = s
+					s.reset(exchange.RefusedStream)
+					if s.done {
+						t.Error("Done came inside of End")
+					}
+					return
+				}
+				s.ok("")
+			}
+		}
+		unary(t, open(t, n, "dns:///name.test:50", two), &rpc.Call{}).wantOK()
+		if !first.done {
+			t.Error("the refused try has no Done")
+		}
+	})
+}
+
+func TestCanceledIsNotReplayed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNet(t, "10.0.0.1:50", "10.0.0.2:50")
+		n.setup = func(w *fakeWire) { w.lazy = true }
+		c := unary(t, open(t, n, "dns:///name.test:50", two), &rpc.Call{})
+		_, s := n.where()
+		c.req.Cancel(rpc.Errorf(rpc.Canceled, "gone"))
+		s.reset(exchange.RefusedStream)
+		c.want(rpc.Canceled, "gone")
+		if _, s := n.where(); s != nil {
+			t.Error("it was replayed")
+		}
 	})
 }
 

@@ -177,7 +177,7 @@ func TestFlappingBacksOff(t *testing.T) {
 		}
 		open(t, n, addr1, nil)
 		sleep(10 * time.Second)
-		if d := len(n.dialed(addr1)); d < 5 || d > 14 {
+		if d := len(n.dialed(addr1)); d < 8 || d > 18 {
 			t.Errorf("%d dials in ten seconds", d)
 		}
 	})
@@ -274,6 +274,24 @@ func TestStreamLimit(t *testing.T) {
 		late := unary(t, b, &rpc.Call{})
 		sleep(11 * time.Second)
 		late.want(rpc.Unavailable, "backend one.test:1 is not ready: as many calls run on its connections as it allows")
+	})
+}
+
+func TestWhoWaitsComesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNet(t, addr1)
+		n.setup = func(w *fakeWire) { w.max = 1 }
+		b := open(t, n, addr1, nil)
+		unary(t, b, &rpc.Call{Method: "/a/1"})
+		n.set(addr1, false) // no second connection
+		unary(t, b, &rpc.Call{Method: "/a/2"})
+		synctest.Wait()
+		n.open(addr1)[0].take().ok("")
+		unary(t, b, &rpc.Call{Method: "/a/3"})
+		synctest.Wait()
+		if s := n.open(addr1)[0].take(); s.path != "/a/2" {
+			t.Errorf("%s overtook who waited", s.path)
+		}
 	})
 }
 
@@ -387,6 +405,9 @@ func TestHealth(t *testing.T) {
 			t.Fatal("a call came before health")
 		}
 		say("\x01")
+		if watch.taken != 7 {
+			t.Errorf("the watch credits %d bytes of 7", watch.taken)
+		}
 		if w.Open() != 2 {
 			t.Fatal("no call came after SERVING")
 		}
@@ -465,6 +486,22 @@ func TestCloseWhileDialing(t *testing.T) {
 		b.Close()
 		c.want(rpc.Unavailable, "gateway is shutting down")
 		if len(n.wires) != 1 || len(n.open(addr1)) != 0 {
+			t.Error("the connection is left open")
+		}
+	})
+}
+
+func TestDialedAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t, newFakeNet(t), addr1, nil)
+		b.cancel()
+		<-b.stopped
+		w := &fakeWire{t: t}
+		c := &conn{b: b, ep: b.endpoints[0], cancel: func() {}}
+		w.events = c
+		b.post(event{kind: connDialed, conn: c, wire: w}) // run never sees it
+		b.Close()
+		if !w.isClosed() {
 			t.Error("the connection is left open")
 		}
 	})
