@@ -333,7 +333,8 @@ func (c *Conn) written(buf []byte, led []entry, err error) {
 			}
 		}
 	}
-	var dones []*stream
+	var few [16]*stream
+	dones := few[:0]
 	c.mu.Lock()
 	for i := range led {
 		e := &led[i]

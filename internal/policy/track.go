@@ -68,7 +68,8 @@ func (t *tracked) Done(outcome rpc.Outcome) {
 	}
 	s.n--
 	if t.canceling {
-		t.outcome = &outcome
+		late := outcome // not outcome itself: it would be on the heap for every call
+		t.outcome = &late
 		s.mu.Unlock()
 		return
 	}

@@ -1,0 +1,327 @@
+package grpc
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sluice-rpc/sluice/internal/exchange"
+	"github.com/sluice-rpc/sluice/internal/wire/envelope"
+	wire "github.com/sluice-rpc/sluice/internal/wire/grpc"
+	"github.com/sluice-rpc/sluice/internal/wire/grpcweb"
+	"github.com/sluice-rpc/sluice/internal/wire/ledger"
+	"github.com/sluice-rpc/sluice/rpc"
+)
+
+// Options are what a server half needs to know.
+type Options struct {
+	MaxMessage int                             // bytes of one request message
+	Lookup     func(method string) *rpc.Method // what is known of a method; may be nil
+	Now        func() time.Time                // nil is time.Now
+}
+
+type server struct {
+	next rpc.Handler
+	o    Options
+}
+
+// NewServer returns the server half: it makes a call of each exchange and gives it to
+// next.
+func NewServer(next rpc.Handler, o Options) exchange.Handler {
+	o.Now = now(o.Now)
+	return &server{next: next, o: o}
+}
+
+// serverCall is one call of a client. Its methods named as in [exchange.Request] take
+// the request; toClient takes the response.
+type serverCall struct {
+	rpc.Call
+	response exchange.Response
+	next     rpc.Request
+	kind     kind
+	refused  *rpc.Status // the call never reached next
+
+	// The request direction's.
+	scan   envelope.Scanner
+	failed bool // the request is void; what else comes is dropped
+	decode grpcweb.TextDecoder
+	plain  []byte // decoded text
+
+	// The response direction's.
+	headSent bool
+	textOut  bool
+	respScan envelope.Scanner // gRPC-Web: whether an end is inside of a message
+	outcome  rpc.Status
+	rhead    exchange.ResponseHead
+
+	// Text is not as long as what it says.
+	in, out *ledger.Ledger
+}
+
+// toClient is the same call as the place of its response.
+type toClient serverCall
+
+var scratch = sync.Pool{New: func() any { s := make([]exchange.Field, 0, 32); return &s }}
+
+func (s *server) Start(head *exchange.RequestHead, response exchange.Response) exchange.Request {
+	k, _ := parseType(exchange.Get(head.Fields, "content-type"))
+	c := &serverCall{response: response, kind: k}
+	c.Method = path(head.Path)
+	c.Received = s.o.Now()
+	c.Codec = k.codec
+	c.Authority = head.Authority
+	c.Peer = rpc.Peer{Addr: head.Addr, TLS: head.TLS}
+	c.Protocol, c.Carrier = k.protocol(), head.Carrier
+	accept := ""
+	for i := range head.Fields {
+		f := &head.Fields[i]
+		switch f.Name {
+		case "grpc-timeout":
+			d, infinite, ok := wire.ParseTimeout(f.Value)
+			switch {
+			case !ok:
+				st := rpc.Errorf(rpc.Internal, "malformed grpc-timeout %q: it is up to eight digits and one of H, M, S, m, u, n", f.Value)
+				c.refused = &st
+			case !infinite:
+				c.Deadline = c.Received.Add(d)
+			}
+		case "grpc-encoding":
+			c.Encoding = encoding(f.Value)
+		case "grpc-accept-encoding":
+			c.AcceptEncodings = list(f.Value)
+		case "accept":
+			accept = f.Value
+		case "user-agent":
+			if c.UserAgent == "" {
+				c.UserAgent = f.Value
+			}
+		case "x-user-agent": // what a browser's library says of itself
+			c.UserAgent = f.Value
+		}
+	}
+	c.Metadata = metadata(head.Fields)
+	if s.o.Lookup != nil {
+		c.Schema = s.o.Lookup(c.Method)
+	}
+	c.scan = envelope.Scanner{Limit: s.o.MaxMessage, Encoded: c.Encoding != "", Single: c.Schema != nil && !c.Schema.ClientStreaming}
+	if k.web {
+		c.textOut = k.text
+		if strings.HasPrefix(accept, "application/grpc-web-text") {
+			c.textOut = true
+		} else if strings.HasPrefix(accept, "application/grpc-web") {
+			c.textOut = false
+		}
+		c.respScan = envelope.Scanner{Limit: 1<<32 - 1, Encoded: true}
+		if k.text {
+			c.in = &ledger.Ledger{}
+		}
+		if c.textOut {
+			c.out = &ledger.Ledger{}
+		}
+	}
+	if c.refused == nil {
+		c.next = s.next.Start(&c.Call, (*toClient)(c))
+	}
+	return c
+}
+
+// path takes the query off; gRPC has none.
+func path(p string) string {
+	if i := strings.IndexByte(p, '?'); i >= 0 {
+		return p[:i]
+	}
+	return p
+}
+
+func (c *serverCall) Begin() {
+	if c.refused != nil {
+		(*toClient)(c).End(*c.refused, nil)
+		return
+	}
+	c.next.Begin()
+}
+
+func (c *serverCall) Data(b []byte) {
+	if c.failed || c.next == nil {
+		c.response.Credit(len(b))
+		return
+	}
+	if c.kind.text {
+		plain, err := c.decode.Decode(c.plain[:0], b)
+		if err != nil {
+			c.fail(rpc.Status{Code: rpc.Internal, Message: err.Error()})
+			return
+		}
+		c.in.Put(len(b), len(plain))
+		c.message(plain)
+		if cap(plain) <= 64<<10 {
+			c.plain = plain
+		}
+		return
+	}
+	c.message(b)
+}
+
+// message passes message bytes on, as far as they are sound.
+func (c *serverCall) message(b []byte) {
+	before := c.scan.Messages()
+	n, err := c.scan.Scan(b)
+	if d := c.scan.Messages() - before; d > 0 {
+		c.Stats.RequestMessages.Add(int64(d))
+	}
+	if n > 0 {
+		c.Stats.RequestBytes.Add(int64(n))
+		c.next.Data(b[:n])
+	}
+	if err != nil {
+		c.fail(requestError(err, &c.scan))
+	}
+}
+
+func (c *serverCall) fail(st rpc.Status) {
+	c.failed = true
+	c.next.Cancel(st)
+}
+
+// requestError is the status for a request that breaks gRPC's rules.
+func requestError(err error, s *envelope.Scanner) rpc.Status {
+	switch {
+	case errors.Is(err, envelope.ErrTooLarge):
+		return rpc.Errorf(rpc.ResourceExhausted, "request message of %d bytes; the gateway's limit is %d (limits.message_bytes)", s.Length(), s.Limit)
+	case errors.Is(err, envelope.ErrTooMany):
+		return rpc.Status{Code: rpc.Unimplemented, Message: "the method takes one request message, and the client sent more"}
+	case errors.Is(err, envelope.ErrFlags):
+		return rpc.Errorf(rpc.Internal, "request message with unknown flags %#02x", s.Flags())
+	}
+	return rpc.Status{Code: rpc.Internal, Message: "compressed request message without grpc-encoding"}
+}
+
+func (c *serverCall) End([]exchange.Field) {
+	switch {
+	case c.failed || c.next == nil:
+	case !c.scan.Between() || !c.decode.Whole():
+		c.fail(rpc.Status{Code: rpc.Internal, Message: "the request ended inside of a message"})
+	case c.scan.Single && c.scan.Messages() == 0:
+		c.fail(rpc.Status{Code: rpc.Unimplemented, Message: "the method takes one request message, and the client sent none"})
+	default:
+		c.next.End()
+	}
+}
+
+func (c *serverCall) Reset(code exchange.Code) {
+	if c.next == nil {
+		return
+	}
+	st := rpc.Status{Code: rpc.Canceled, Message: "the client canceled the call"}
+	switch code {
+	case exchange.Disconnected:
+		st.Message = "the client's connection was lost"
+	case exchange.EnhanceYourCalm:
+		st = rpc.Status{Code: rpc.ResourceExhausted, Message: "the gateway's buffers are full (limits.buffer_bytes)"}
+	}
+	c.next.Cancel(st)
+}
+
+func (c *serverCall) Credit(n int) {
+	if c.out != nil {
+		n = c.out.Credit(n)
+	}
+	if n > 0 && c.next != nil {
+		c.next.Credit(n)
+	}
+}
+
+func (c *serverCall) Done(delivered bool) {
+	if c.next != nil {
+		c.next.Done(rpc.Outcome{Status: c.outcome, Delivered: delivered})
+	}
+}
+
+// Head implements [rpc.Response].
+func (t *toClient) Head(h *rpc.Head) {
+	t.head(h, false, nil)
+}
+
+// head sends the response head; with end it is the whole response, with the outcome.
+func (t *toClient) head(h *rpc.Head, end bool, trailer rpc.Metadata) {
+	t.headSent = true
+	sp := scratch.Get().(*[]exchange.Field)
+	k := t.kind
+	k.text = t.textOut
+	f := append((*sp)[:0], exchange.Field{Name: "content-type", Value: k.contentType()})
+	if h != nil {
+		if h.Encoding != "" {
+			f = append(f, exchange.Field{Name: "grpc-encoding", Value: h.Encoding})
+		}
+		if h.AcceptEncodings != nil {
+			f = append(f, exchange.Field{Name: "grpc-accept-encoding", Value: strings.Join(h.AcceptEncodings, ",")})
+		}
+		f = appendMetadata(f, h.Metadata)
+	}
+	if end {
+		f = appendMetadata(wire.AppendStatus(f, t.outcome), trailer)
+	}
+	t.rhead = exchange.ResponseHead{Status: 200, Fields: f}
+	t.response.Head(&t.rhead, end)
+	t.rhead.Fields = nil
+	release(sp, f)
+}
+
+func release(sp *[]exchange.Field, f []exchange.Field) {
+	clear(f)
+	*sp = f[:0]
+	scratch.Put(sp)
+}
+
+// Data implements [rpc.Response].
+func (t *toClient) Data(b []byte) {
+	if t.kind.web {
+		_, _ = t.respScan.Scan(b)
+	}
+	t.send(b, len(b))
+}
+
+// send writes body bytes, of which in count for credit.
+func (t *toClient) send(b []byte, in int) {
+	if !t.textOut {
+		t.response.Data(b)
+		return
+	}
+	text := grpcweb.AppendText(nil, b)
+	t.out.Put(in, len(text))
+	t.response.Data(text)
+}
+
+// End implements [rpc.Response].
+func (t *toClient) End(st rpc.Status, trailer rpc.Metadata) {
+	t.outcome = st
+	if !t.headSent {
+		// Trailers-only is one header block, which nobody can tear apart.
+		t.head(nil, true, trailer)
+		return
+	}
+	if t.kind.web && !t.respScan.Between() {
+		t.response.Reset(wire.ToReset(st.Code), st)
+		return
+	}
+	sp := scratch.Get().(*[]exchange.Field)
+	f := appendMetadata(wire.AppendStatus((*sp)[:0], st), trailer)
+	if t.kind.web {
+		t.send(grpcweb.AppendTrailer(nil, f), 0)
+		t.response.End(nil)
+	} else {
+		t.response.End(f)
+	}
+	release(sp, f)
+}
+
+// Credit implements [rpc.Response].
+func (t *toClient) Credit(n int) {
+	if t.in != nil {
+		n = t.in.Credit(n)
+	}
+	if n > 0 {
+		t.response.Credit(n)
+	}
+}

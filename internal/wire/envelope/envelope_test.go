@@ -1,0 +1,56 @@
+package envelope
+
+import (
+	"errors"
+	"testing"
+)
+
+// FuzzScanner: cut anywhere, the result is the same.
+func FuzzScanner(f *testing.F) {
+	f.Add(Append(Append([]byte{0, 0, 0, 0, 1, 'x'}, 1, 3), 0, 9), uint8(1), true, false)
+	f.Fuzz(func(t *testing.T, in []byte, piece uint8, encoded, single bool) {
+		scan := func(n int) (int, int, bool, error) {
+			s := Scanner{Limit: 1000, Encoded: encoded, Single: single}
+			total := 0
+			rest := in
+			for len(rest) > 0 {
+				k := min(n, len(rest))
+				m, err := s.Scan(rest[:k])
+				total += m
+				if err != nil {
+					// Bytes of the refused prefix may have passed in an earlier piece.
+					return 0, s.Messages(), false, err
+				}
+				rest = rest[k:]
+			}
+			return total, s.Messages(), s.Between(), nil
+		}
+		n1, m1, b1, e1 := scan(len(in) + 1)
+		n2, m2, b2, e2 := scan(int(piece) + 1)
+		if n1 != n2 || m1 != m2 || b1 != b2 || !errors.Is(e1, e2) {
+			t.Errorf("whole: %d %d %v %v, pieces: %d %d %v %v", n1, m1, b1, e1, n2, m2, b2, e2)
+		}
+	})
+}
+
+func TestScannerRefuses(t *testing.T) {
+	for name, test := range map[string]struct {
+		s    Scanner
+		in   []byte
+		want error
+	}{
+		"five bytes that announce 4 GiB": {Scanner{Limit: 4 << 20}, []byte{0, 0xff, 0xff, 0xff, 0xff}, ErrTooLarge},
+		"at the limit":                   {Scanner{Limit: 3}, []byte{0, 0, 0, 0, 3}, nil},
+		"above the limit":                {Scanner{Limit: 2}, []byte{0, 0, 0, 0, 3}, ErrTooLarge},
+		"unknown flags":                  {Scanner{Limit: 9, Encoded: true}, []byte{2, 0, 0, 0, 0}, ErrFlags},
+		"not encoded":                    {Scanner{Limit: 9}, []byte{1, 0, 0, 0, 0}, ErrNotEncoded},
+		"encoded":                        {Scanner{Limit: 9, Encoded: true}, []byte{1, 0, 0, 0, 0}, nil},
+		"two":                            {Scanner{Limit: 9, Single: true}, make([]byte, 10), ErrTooMany},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := test.s.Scan(test.in); !errors.Is(err, test.want) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}

@@ -1,0 +1,28 @@
+// Package grpcweb holds gRPC-Web's formats: the trailer frame and the base64 of its
+// text mode (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md).
+package grpcweb
+
+import (
+	"github.com/sluice-rpc/sluice/internal/exchange"
+	"github.com/sluice-rpc/sluice/internal/wire/envelope"
+)
+
+// TrailerFlag marks the frame that holds the trailers.
+const TrailerFlag = 0x80
+
+// AppendTrailer appends the trailer frame. Keys are in lower case, as they are in
+// fields; there is no blank line at the end.
+func AppendTrailer(b []byte, fields []exchange.Field) []byte {
+	n := 0
+	for i := range fields {
+		n += len(fields[i].Name) + len(fields[i].Value) + len(": \r\n")
+	}
+	b = envelope.Append(b, TrailerFlag, n)
+	for i := range fields {
+		b = append(b, fields[i].Name...)
+		b = append(b, ": "...)
+		b = append(b, fields[i].Value...)
+		b = append(b, "\r\n"...)
+	}
+	return b
+}

@@ -1,0 +1,50 @@
+// Package ledger maps credit through a translation whose output is not its input, such
+// as base64 or compression: what the next one took, in its bytes, becomes what the one
+// before may be credited for, in its own.
+package ledger
+
+import "sync"
+
+// A Ledger is filled by the goroutine that translates, and read by whoever credits.
+// Its length is bounded by the windows of both sides.
+type Ledger struct {
+	mu   sync.Mutex
+	rows []row
+	left int // of the first row's output, already credited
+}
+
+type row struct{ in, out int }
+
+// Put notes that in bytes of input became out bytes of output. Input that has become
+// nothing yet is owed with the next output.
+func (l *Ledger) Put(in, out int) {
+	if in == 0 && out == 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := len(l.rows); n > 0 && l.rows[n-1].out == 0 {
+		l.rows[n-1].in += in
+		l.rows[n-1].out = out
+		return
+	}
+	l.rows = append(l.rows, row{in, out})
+}
+
+// Credit says how many bytes of input are taken now that n more bytes of output are.
+func (l *Ledger) Credit(n int) (in int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.left += n
+	i := 0
+	for ; i < len(l.rows) && l.rows[i].out > 0 && l.left >= l.rows[i].out; i++ {
+		l.left -= l.rows[i].out
+		in += l.rows[i].in
+	}
+	if i == len(l.rows) {
+		l.rows = l.rows[:0]
+	} else if i > 0 {
+		l.rows = append(l.rows[:0], l.rows[i:]...)
+	}
+	return in
+}
