@@ -211,6 +211,11 @@ func (r *fromBackend) Reset(code exchange.Code, cause error) {
 		r.end(*c, nil)
 		return
 	}
+	var said rpc.Status
+	if errors.As(cause, &said) { // whoever refused it has the words already
+		r.end(said, nil)
+		return
+	}
 	st := rpc.Status{Code: wire.FromReset(code), Cause: cause}
 	switch {
 	case code == exchange.Cancel && !r.call.Deadline.IsZero() && !r.c.o.Now().Before(r.call.Deadline):
