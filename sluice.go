@@ -1,0 +1,276 @@
+package sluice
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sluice-rpc/sluice/internal/backend"
+	"github.com/sluice-rpc/sluice/internal/blocking"
+	"github.com/sluice-rpc/sluice/internal/carrier/accept"
+	"github.com/sluice-rpc/sluice/internal/carrier/cors"
+	"github.com/sluice-rpc/sluice/internal/carrier/http1"
+	"github.com/sluice-rpc/sluice/internal/carrier/http2"
+	"github.com/sluice-rpc/sluice/internal/exchange"
+	"github.com/sluice-rpc/sluice/internal/h2"
+	"github.com/sluice-rpc/sluice/internal/netio"
+	"github.com/sluice-rpc/sluice/internal/observe"
+	"github.com/sluice-rpc/sluice/internal/policy"
+	"github.com/sluice-rpc/sluice/rpc"
+)
+
+// ErrClosed is what Serve and ServeTLS return once the gateway shuts down.
+var ErrClosed = errors.New("sluice: gateway closed")
+
+// A Gateway stands in front of gRPC servers. Make one with [New]; end it with
+// Shutdown or Close.
+type Gateway struct {
+	cfg      Config
+	work     *netio.Work
+	keeper   *h2.Keeper
+	budget   *h2.Budget
+	metrics  *observe.Metrics
+	access   *observe.AccessLog
+	wheel    *policy.Wheel
+	calls    policy.Calls
+	backends []*backend.Backend
+	router   *backend.Router
+
+	edge   exchange.Handler // where all carriers bring their exchanges
+	accept *accept.Server
+	http1  *http1.Server
+	http2  *http2.Server
+
+	mu       sync.Mutex
+	draining bool
+	closed   bool
+}
+
+// New makes a gateway. It begins to connect to its backends and to ask for their
+// schema in the background; calls that come before that wait for it.
+func New(cfg Config) (*Gateway, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{
+		cfg: cfg, work: &netio.Work{}, keeper: h2.NewKeeper(), budget: h2.NewBudget(int64(cfg.Limits.BufferBytes)),
+		metrics: observe.NewMetrics(), wheel: policy.NewWheel(),
+	}
+	if cfg.Logger != nil && !cfg.DisableAccessLog {
+		g.access = observe.NewLoggerLog(cfg.Logger, g.metrics)
+	}
+	for i := range cfg.Backends {
+		b, err := g.newBackend(&cfg.Backends[i])
+		if err != nil {
+			_ = g.Close()
+			return nil, fmt.Errorf("backend %d: %w", i+1, err)
+		}
+		g.backends = append(g.backends, b)
+	}
+	handlers := make([]rpc.Handler, len(g.backends))
+	for i, b := range g.backends {
+		handlers[i] = b
+	}
+	g.router = backend.NewRouter(backend.RouterConfig{
+		Backends: handlers, Find: g.findBackend,
+		HeldCalls: cfg.Limits.HeldCalls, ReadyTimeout: cfg.Timeouts.Ready,
+	})
+	if err := g.assemble(g.router); err != nil {
+		_ = g.Close()
+		return nil, err
+	}
+	return g, nil
+}
+
+// findBackend returns the backend that has a service.
+func (g *Gateway) findBackend(service string) (int, bool) {
+	for i := range g.cfg.Backends {
+		if slices.Contains(g.cfg.Backends[i].Services, service) {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// assemble puts the pipeline and the edge around the router.
+func (g *Gateway) assemble(router rpc.Handler) error {
+	cfg := &g.cfg
+	h := router
+	for i := len(cfg.Policies) - 1; i >= 0; i-- {
+		h = cfg.Policies[i](h)
+	}
+	h = policy.Deadline(h, g.wheel)
+	h = g.calls.Track(h)
+	h = observe.Observe(h, g.metrics, g.access, time.Now)
+
+	edge, err := cors.New(cors.Config{Origins: cfg.CORSOrigins}, newTable(h, cfg, nil))
+	if err != nil {
+		return err
+	}
+	g.edge = edge
+	g.http2 = http2.New(edge, g.engineConfig(false))
+	g.http1 = http1.New(edge, http1.Config{
+		Work: g.work, HeaderTimeout: cfg.Timeouts.Header, IdleTimeout: cfg.Timeouts.Idle, Stall: cfg.Timeouts.Stall,
+		MaxHeaderBytes: cfg.Limits.HeaderBytes, Logger: cfg.Logger,
+	})
+	g.accept = accept.New(accept.Config{
+		HTTP1: g.http1.ServeConn, HTTP2: g.http2.ServeConn,
+		MaxConns: cfg.Limits.Conns, Handshake: cfg.Timeouts.Handshake, LimitHit: g.metrics.LimitHit, Log: cfg.Logger,
+	})
+	return nil
+}
+
+// engineConfig is the HTTP/2 engine's part of the configuration, for one role.
+func (g *Gateway) engineConfig(client bool) *h2.Config {
+	l, t := &g.cfg.Limits, &g.cfg.Timeouts
+	c := &h2.Config{
+		Work: g.work, Keeper: g.keeper, Budget: g.budget, LimitHit: g.metrics.LimitHit,
+		MaxStreams: l.StreamsPerConn, HeaderBytes: l.HeaderBytes, StreamWindow: rpc.WindowDefault, ConnBuffer: l.ConnBufferBytes,
+		Abuse: l.ConnAbuse, Idle: t.Idle, Stall: t.Stall, SettingsAck: t.SettingAck, Header: t.Header,
+		KeepAlive: clientKeepAlive,
+	}
+	if client {
+		c.MaxStreams, c.HeaderBytes, c.ConnBuffer = maxBackendStreams, l.BackendHeaderBytes, backendConnWindow
+		c.Abuse, c.Idle, c.KeepAlive, c.Header = 0, 0, t.KeepAlive, 0
+	}
+	return c
+}
+
+const (
+	// maxBackendStreams bounds the calls on one backend connection, whatever the backend
+	// allows.
+	maxBackendStreams = 10000
+	// backendConnWindow is replenished on receipt, so it bounds only what is in flight.
+	backendConnWindow = 4 << 20
+	// clientKeepAlive finds clients that vanished; they need not send PINGs themselves.
+	clientKeepAlive = 2 * time.Minute
+)
+
+// Serve takes HTTP/1.1 and HTTP/2 connections without TLS until Shutdown.
+func (g *Gateway) Serve(l net.Listener) error { return g.serve(l, nil) }
+
+// ServeTLS takes HTTP/1.1 and HTTP/2 connections with TLS. NextProtos is set if it is
+// empty.
+func (g *Gateway) ServeTLS(l net.Listener, cfg *tls.Config) error {
+	cfg = cfg.Clone()
+	if len(cfg.NextProtos) == 0 {
+		cfg.NextProtos = []string{"h2", "http/1.1"}
+	}
+	return g.serve(l, cfg)
+}
+
+func (g *Gateway) serve(l net.Listener, cfg *tls.Config) error {
+	err := g.accept.Serve(l, cfg)
+	if errors.Is(err, accept.ErrClosed) {
+		return ErrClosed
+	}
+	return err
+}
+
+// ServeHTTP serves one request of a server of your own. Some guarantees are weaker
+// there than on the gateway's own listeners; docs/guide.md lists them.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	blocking.ServeHTTP(g.edge, w, r, blocking.Options{Work: g.work, Stall: g.cfg.Timeouts.Stall})
+}
+
+// Metrics serves the metrics in Prometheus' text format.
+func (g *Gateway) Metrics() http.Handler { return g.metrics.Handler() }
+
+// Ready says whether every backend would take a call now, and the gateway is not
+// shutting down.
+func (g *Gateway) Ready() bool {
+	g.mu.Lock()
+	draining := g.draining
+	g.mu.Unlock()
+	if draining {
+		return false
+	}
+	for _, b := range g.backends {
+		if !b.Ready() {
+			return false
+		}
+	}
+	return true
+}
+
+// Shutdown drains: listeners close, clients are told to go elsewhere, running calls go
+// on until ctx ends. What runs then ends with UNAVAILABLE, and the error is that of ctx.
+func (g *Gateway) Shutdown(ctx context.Context) error {
+	g.mu.Lock()
+	g.draining = true
+	g.mu.Unlock()
+	g.accept.Close()
+	g.http2.Drain()
+	h1 := make(chan struct{})
+	go func() { _ = g.http1.Shutdown(ctx); close(h1) }() // ends with ctx; waited for below
+	err := g.waitCalls(ctx)
+	if err != nil {
+		g.calls.CancelAll(rpc.Status{Code: rpc.Unavailable, Message: "the gateway is shutting down"})
+		last, cancel := context.WithTimeout(context.Background(), goodbye)
+		_ = g.waitCalls(last)
+		cancel()
+	}
+	closing, cancel := context.WithTimeout(context.Background(), goodbye)
+	g.waitConns(closing)
+	cancel()
+	_ = g.Close()
+	<-h1
+	return err
+}
+
+// goodbye is how long the last words of a connection may take.
+const goodbye = time.Second
+
+func (g *Gateway) waitCalls(ctx context.Context) error {
+	return poll(ctx, func() bool { return g.calls.Len() == 0 })
+}
+
+func (g *Gateway) waitConns(ctx context.Context) {
+	_ = poll(ctx, func() bool { return g.accept.Conns() == 0 })
+}
+
+// poll waits until done says true, or ctx ends. It is used while shutting down only.
+func poll(ctx context.Context, done func() bool) error {
+	t := time.NewTicker(5 * time.Millisecond)
+	defer t.Stop()
+	for !done() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.C:
+		}
+	}
+	return nil
+}
+
+// Close ends everything at once.
+func (g *Gateway) Close() error {
+	g.mu.Lock()
+	if g.closed {
+		g.mu.Unlock()
+		return nil
+	}
+	g.closed, g.draining = true, true
+	g.mu.Unlock()
+	if g.accept != nil {
+		g.accept.Close()
+		g.http2.Close()
+		g.http1.Close()
+		g.accept.Wait()
+	}
+	for _, b := range g.backends {
+		b.Close()
+	}
+	g.wheel.Close()
+	if g.access != nil {
+		g.access.Close()
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+package sluice
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/sluice-rpc/sluice/internal/exchange"
+	"github.com/sluice-rpc/sluice/internal/protocol/grpc"
+	"github.com/sluice-rpc/sluice/rpc"
+)
+
+// A table is the list of protocols: each exchange goes to the first that takes it. A
+// new protocol is one package and one row.
+type table []row
+
+type row struct {
+	name    string
+	match   func(*exchange.RequestHead) bool
+	handler exchange.Handler
+}
+
+func newTable(next rpc.Handler, cfg *Config, lookup func(string) *rpc.Method) table {
+	return table{
+		{"grpc", grpc.Match, grpc.NewServer(next, grpc.Options{
+			MaxMessage: cfg.Limits.MessageBytes, Lookup: lookup, Now: time.Now,
+		})},
+	}
+}
+
+// Start implements [exchange.Handler].
+func (t table) Start(head *exchange.RequestHead, response exchange.Response) exchange.Request {
+	for i := range t {
+		if t[i].match(head) {
+			return t[i].handler.Start(head, response)
+		}
+	}
+	switch head.Method {
+	case "POST":
+		return refuse(response, 415, "unsupported content-type "+strconv.Quote(exchange.Get(head.Fields, "content-type"))+
+			": this gateway takes application/grpc, application/grpc-web, application/grpc-web-text, application/proto and application/connect+proto\n",
+			exchange.Field{Name: "accept-post", Value: acceptPost})
+	case "GET", "HEAD":
+		return refuse(response, 404, "nothing is here: call a gRPC method, as gRPC, gRPC-Web or Connect\n")
+	}
+	return refuse(response, 405, "method not allowed\n", exchange.Field{Name: "allow", Value: "GET, POST"})
+}
+
+const acceptPost = "application/grpc, application/grpc-web, application/grpc-web-text, application/proto, application/connect+proto"
+
+// refusal answers an exchange that no protocol takes.
+type refusal struct {
+	response exchange.Response
+	status   int
+	text     string
+	fields   []exchange.Field
+}
+
+func refuse(response exchange.Response, status int, text string, more ...exchange.Field) exchange.Request {
+	return &refusal{response, status, text, append(more,
+		exchange.Field{Name: "content-type", Value: "text/plain; charset=utf-8"},
+		exchange.Field{Name: "content-length", Value: strconv.Itoa(len(text))})}
+}
+
+func (r *refusal) Begin() {
+	r.response.Head(&exchange.ResponseHead{Status: r.status, Fields: r.fields}, false)
+	r.response.Data([]byte(r.text))
+	r.response.End(nil)
+}
+func (r *refusal) Data(b []byte)        { r.response.Credit(len(b)) }
+func (r *refusal) End([]exchange.Field) {}
+func (r *refusal) Reset(exchange.Code)  {}
+func (r *refusal) Credit(int)           {}
+func (r *refusal) Done(bool)            {}
