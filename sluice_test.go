@@ -1,0 +1,151 @@
+package sluice_test
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/sluice-rpc/sluice"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/interop"
+	testgrpc "google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/status"
+)
+
+// testServer returns a grpc-go server with the interop service.
+func testServer(t *testing.T) *grpc.Server {
+	s := grpc.NewServer()
+	testgrpc.RegisterTestServiceServer(s, interop.NewTestServer())
+	t.Cleanup(s.Stop)
+	return s
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// startGateway returns the address of a gateway, and the gateway.
+func startGateway(t *testing.T, cfg sluice.Config) (string, *sluice.Gateway) {
+	t.Helper()
+	g, err := sluice.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := listen(t)
+	ended := make(chan error, 1)
+	go func() { ended <- g.Serve(l) }()
+	t.Cleanup(func() {
+		g.Close()
+		if err := <-ended; err != sluice.ErrClosed {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	return l.Addr().String(), g
+}
+
+func client(t *testing.T, addr string) testgrpc.TestServiceClient {
+	t.Helper()
+	cc, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cc.Close() })
+	return testgrpc.NewTestServiceClient(cc)
+}
+
+// callKinds makes calls of all four kinds; interop's functions end the process when
+// something is wrong.
+func callKinds(c testgrpc.TestServiceClient) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	interop.DoEmptyUnaryCall(ctx, c)
+	interop.DoLargeUnaryCall(ctx, c)
+	interop.DoClientStreaming(ctx, c)
+	interop.DoServerStreaming(ctx, c)
+	interop.DoPingPong(ctx, c)
+	interop.DoEmptyStream(ctx, c)
+	interop.DoTimeoutOnSleepingServer(ctx, c)
+	interop.DoCancelAfterBegin(ctx, c)
+	interop.DoCancelAfterFirstResponse(ctx, c)
+	interop.DoCustomMetadata(ctx, c)
+	interop.DoStatusCodeAndMessage(ctx, c)
+	interop.DoSpecialStatusMessage(ctx, c)
+}
+
+func TestGateway(t *testing.T) {
+	t.Run("over TCP", func(t *testing.T) {
+		s := testServer(t)
+		l := listen(t)
+		go s.Serve(l)
+		addr, g := startGateway(t, sluice.Config{Backends: []sluice.Backend{{Target: l.Addr().String()}}})
+		callKinds(client(t, addr))
+		if !g.Ready() {
+			t.Errorf("not ready: %+v", g.Status())
+		}
+	})
+	t.Run("in process", func(t *testing.T) {
+		addr, _ := startGateway(t, sluice.Config{Backends: []sluice.Backend{{Handler: testServer(t)}}})
+		callKinds(client(t, addr))
+	})
+	t.Run("under a server of the user's own", func(t *testing.T) {
+		g, err := sluice.New(sluice.Config{Backends: []sluice.Backend{{Handler: testServer(t)}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer g.Close()
+		srv := httptest.NewUnstartedServer(g)
+		srv.Config.Protocols = new(http.Protocols)
+		srv.Config.Protocols.SetUnencryptedHTTP2(true)
+		srv.Start()
+		defer srv.Close()
+		callKinds(client(t, srv.Listener.Addr().String()))
+	})
+}
+
+// TestShutdown: a call that runs gets the drain's time, and then a status.
+func TestShutdown(t *testing.T) {
+	addr, g := startGateway(t, sluice.Config{Backends: []sluice.Backend{{Handler: testServer(t)}}})
+	c := client(t, addr)
+	stream, err := c.FullDuplexCall(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&testgrpc.StreamingOutputCallRequest{ResponseParameters: []*testgrpc.ResponseParameters{{Size: 1}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	if err := g.Shutdown(ctx); err != context.DeadlineExceeded {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if _, err := stream.Recv(); status.Code(err) != codes.Unavailable || status.Convert(err).Message() != "the gateway is shutting down" {
+		t.Errorf("the call ended with %v", err)
+	}
+	if g.Ready() {
+		t.Error("ready after Shutdown")
+	}
+}
+
+func TestBackendDown(t *testing.T) {
+	l := listen(t)
+	l.Close()
+	addr, g := startGateway(t, sluice.Config{Backends: []sluice.Backend{{Target: l.Addr().String()}}})
+	_, err := client(t, addr).EmptyCall(context.Background(), &testgrpc.Empty{})
+	if status.Code(err) != codes.Unavailable {
+		t.Errorf("got %v", err)
+	}
+	t.Log(err, g.Status().Backends[0].Error)
+}
