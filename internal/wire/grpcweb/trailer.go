@@ -3,8 +3,9 @@
 package grpcweb
 
 import (
+	"encoding/binary"
+
 	"github.com/sluice-rpc/sluice/internal/exchange"
-	"github.com/sluice-rpc/sluice/internal/wire/envelope"
 )
 
 // TrailerFlag marks the frame that holds the trailers.
@@ -17,7 +18,7 @@ func AppendTrailer(b []byte, fields []exchange.Field) []byte {
 	for i := range fields {
 		n += len(fields[i].Name) + len(fields[i].Value) + len(": \r\n")
 	}
-	b = envelope.Append(b, TrailerFlag, n)
+	b = binary.BigEndian.AppendUint32(append(b, TrailerFlag), uint32(n))
 	for i := range fields {
 		b = append(b, fields[i].Name...)
 		b = append(b, ": "...)
