@@ -21,6 +21,8 @@ var table = map[string]int{
 	"internal/exchange": 0, // rpc's sibling: the contract is in two packages, see inLayer
 	"internal/netio":    0, // docs/decisions/0002-netio-is-layer-0.md
 
+	"internal/exchange/exchangetest": 1, // fakes, for tests only
+
 	"internal/wire/...":  1,
 	"internal/h2":        1,
 	"internal/blocking":  1,
