@@ -110,7 +110,7 @@ func (g *Gateway) assemble(router rpc.Handler) error {
 	h = g.calls.Track(h)
 	h = observe.Observe(h, g.metrics, g.access, time.Now)
 
-	edge, err := cors.New(cors.Config{Origins: cfg.CORSOrigins}, newTable(h, cfg, nil))
+	edge, err := cors.New(cors.Config{Origins: cfg.CORSOrigins}, newTable(h, cfg, nil, g.budget.Reserve))
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
+	"github.com/sluice-rpc/sluice/internal/protocol/connect"
 	"github.com/sluice-rpc/sluice/internal/protocol/grpc"
 	"github.com/sluice-rpc/sluice/rpc"
 )
@@ -19,10 +20,13 @@ type row struct {
 	handler exchange.Handler
 }
 
-func newTable(next rpc.Handler, cfg *Config, lookup func(string) *rpc.Method) table {
+func newTable(next rpc.Handler, cfg *Config, lookup func(string) *rpc.Method, reserve func(int) bool) table {
 	return table{
 		{"grpc", grpc.Match, grpc.NewServer(next, grpc.Options{
 			MaxMessage: cfg.Limits.MessageBytes, Lookup: lookup, Now: time.Now,
+		})},
+		{"connect", connect.Match, connect.NewServer(next, connect.Options{
+			MaxMessage: cfg.Limits.MessageBytes, Ratio: cfg.Limits.DecompressionRatio, Lookup: lookup, Now: time.Now, Reserve: reserve,
 		})},
 	}
 }

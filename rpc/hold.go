@@ -2,8 +2,9 @@ package rpc
 
 import "sync"
 
-// HoldMax bounds what a Hold keeps: one default window. A client within its window
-// never reaches it, since what is held is not credited.
+// HoldMax bounds what a Hold keeps: one default window, and one Data more, whatever its
+// size. A client within its window never reaches it, since what is held is not
+// credited; a protocol that had to assemble a message hands it over in one Data.
 const HoldMax = WindowDefault
 
 // A Hold is the place of a request whose handler is not known yet: while a
@@ -154,7 +155,7 @@ func (h *Hold) Begin() {
 	}
 }
 
-// Data implements [Request]. More than [HoldMax] bytes end the call: the client
+// Data implements [Request]. Data after [HoldMax] bytes ends the call: the client
 // ignored its window.
 func (h *Hold) Data(b []byte) {
 	h.mu.Lock()
@@ -167,7 +168,7 @@ func (h *Hold) Data(b []byte) {
 		h.mu.Unlock()
 		return
 	}
-	if len(h.kept)+len(b) > HoldMax {
+	if len(h.kept) >= HoldMax {
 		h.mu.Unlock()
 		h.Cancel(Errorf(ResourceExhausted, "client sent more than %d bytes ahead of its window", HoldMax))
 		return

@@ -51,6 +51,16 @@ func NewBudget(hard int64) *Budget { return &Budget{soft: hard / 2, hard: hard} 
 // Used returns how many bytes wait.
 func (b *Budget) Used() int64 { return b.used.Load() }
 
+// Reserve takes n bytes for something that is kept outside of the engine, or gives them
+// back if n is negative. It says false, and takes nothing, if there are none.
+func (b *Budget) Reserve(n int) bool {
+	if b.used.Add(int64(n)) > b.hard && n > 0 {
+		b.used.Add(int64(-n))
+		return false
+	}
+	return true
+}
+
 func (b *Budget) add(n int)   { b.used.Add(int64(n)) }
 func (b *Budget) tight() bool { return b.used.Load() > b.soft }
 func (b *Budget) over() bool  { return b.used.Load() > b.hard }

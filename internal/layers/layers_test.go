@@ -28,6 +28,7 @@ var table = map[string]int{
 	"internal/blocking":  1,
 	"internal/schema":    1,
 	"internal/transcode": 1,
+	"internal/compress":  1,
 
 	"internal/protocol/...": 2,
 

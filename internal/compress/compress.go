@@ -1,0 +1,77 @@
+// Package compress decompresses single messages, within a limit, for clients that
+// cannot read what a backend answered with. Between clients and backends that agree,
+// compressed messages pass as they are.
+package compress
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/snappy"
+	"github.com/klauspost/compress/zlib"
+	"github.com/klauspost/compress/zstd"
+)
+
+// names are the encodings that Decompress knows.
+var names = []string{"gzip", "zstd", "br", "deflate", "snappy"}
+
+// Names returns the encodings that [Decompress] knows.
+func Names() []string { return slices.Clone(names) }
+
+// Known says whether Decompress knows an encoding; identity is none.
+func Known(name string) bool { return slices.Contains(names, name) }
+
+// ErrTooLarge is the error of a message that is larger than the limit once it is
+// decompressed, or more than ratio times its compressed form.
+var ErrTooLarge = errors.New("decompressed message larger than the limit")
+
+// ratioFree is how large a message may become whatever its ratio.
+const ratioFree = 1 << 20
+
+// Decompress returns what b says. Memory grows with what comes out, never with what
+// the input announces.
+func Decompress(name string, b []byte, limit, ratio int) ([]byte, error) {
+	var r io.Reader
+	var err error
+	src := bytes.NewReader(b)
+	switch name {
+	case "gzip":
+		r, err = gzip.NewReader(src)
+	case "deflate": // RFC 9110, section 8.4.1.2: the zlib format
+		r, err = zlib.NewReader(src)
+	case "br":
+		r = brotli.NewReader(src)
+	case "snappy":
+		r = snappy.NewReader(src)
+	case "zstd":
+		var d *zstd.Decoder
+		d, err = zstd.NewReader(src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(8<<20), zstd.WithDecoderMaxMemory(uint64(limit)+1))
+		if err == nil {
+			defer d.Close()
+			r = d
+		}
+	default:
+		return nil, fmt.Errorf("unknown encoding %q", name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	most := limit
+	if ratio > 0 {
+		most = min(limit, max(ratioFree, ratio*len(b)))
+	}
+	var out bytes.Buffer
+	n, err := io.Copy(&out, io.LimitReader(r, int64(most)+1))
+	if n > int64(most) || errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) {
+		return nil, ErrTooLarge
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return out.Bytes(), nil
+}

@@ -1,0 +1,192 @@
+// Package connect is the Connect protocol as a translator from exchanges to calls
+// (https://connectrpc.com/docs/protocol): unary by POST and GET, and streams. The codec
+// is proto; JSON needs a schema and a transcoder.
+//
+// Streams share gRPC's framing, so their messages pass as they come; only the end is
+// an envelope of its own. A unary body has no framing: the request passes as it comes
+// if its length is known, the response is kept until its status is.
+package connect
+
+import (
+	"mime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sluice-rpc/sluice/internal/compress"
+	"github.com/sluice-rpc/sluice/internal/exchange"
+	wire "github.com/sluice-rpc/sluice/internal/wire/connect"
+	grpcwire "github.com/sluice-rpc/sluice/internal/wire/grpc"
+	"github.com/sluice-rpc/sluice/rpc"
+)
+
+const (
+	unaryType  = "application/proto"
+	streamType = "application/connect+proto"
+)
+
+// Options are what the protocol needs to know.
+type Options struct {
+	MaxMessage int                             // bytes of one message
+	Ratio      int                             // of decompression, at most
+	Lookup     func(method string) *rpc.Method // what is known of a method; may be nil
+	Now        func() time.Time                // nil is time.Now
+	// Reserve takes n bytes of the gateway's memory for a message that has to be kept,
+	// or gives them back if n is negative. It says false if there are none. Nil is no
+	// bound but MaxMessage.
+	Reserve func(n int) bool
+}
+
+// mediaType reads a content type without its parameters.
+func mediaType(s string) string {
+	t, _, err := mime.ParseMediaType(s)
+	if err != nil {
+		t, _, _ = strings.Cut(s, ";")
+		t = strings.ToLower(strings.TrimSpace(t))
+	}
+	return t
+}
+
+// Match says whether an exchange is a call of Connect.
+func Match(h *exchange.RequestHead) bool {
+	switch h.Method {
+	case "GET":
+		return wire.IsGet(h.Path)
+	case "POST":
+		switch ct := exchange.Get(h.Fields, "content-type"); ct {
+		case unaryType, streamType:
+			return true
+		default:
+			t := mediaType(ct)
+			return t == unaryType || t == streamType
+		}
+	}
+	return false
+}
+
+type server struct {
+	next rpc.Handler
+	o    Options
+}
+
+// NewServer makes a call of each exchange and gives it to next.
+func NewServer(next rpc.Handler, o Options) exchange.Handler {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Reserve == nil {
+		o.Reserve = func(int) bool { return true }
+	}
+	return &server{next, o}
+}
+
+func (s *server) Start(head *exchange.RequestHead, response exchange.Response) exchange.Request {
+	path, _, _ := strings.Cut(head.Path, "?")
+	c := &call{s: s, response: response}
+	c.Method = path
+	c.Received = s.o.Now()
+	c.Codec, c.Protocol, c.Carrier = "proto", "connect", head.Carrier
+	c.Authority = head.Authority
+	c.Peer = rpc.Peer{Addr: head.Addr, TLS: head.TLS}
+	c.Metadata = metadata(head.Fields)
+	c.UserAgent = exchange.Get(head.Fields, "user-agent")
+	if s.o.Lookup != nil {
+		c.Schema = s.o.Lookup(path)
+	}
+	var bad *rpc.Status
+	if v := exchange.Get(head.Fields, "connect-protocol-version"); v != "" && v != "1" {
+		bad = invalid("connect-protocol-version is %q; this gateway speaks version 1", v)
+	}
+	if v := exchange.Get(head.Fields, "connect-timeout-ms"); v != "" {
+		d, ok := wire.ParseTimeout(v)
+		if !ok {
+			bad = invalid("connect-timeout-ms is %q; it is up to ten digits", v)
+		}
+		c.Deadline = c.Received.Add(d)
+	}
+	if mediaType(exchange.Get(head.Fields, "content-type")) == streamType && head.Method == "POST" {
+		return startStream(c, head, bad)
+	}
+	return startUnary(c, head, bad)
+}
+
+// call is what both forms have.
+type call struct {
+	rpc.Call
+	s        *server
+	response exchange.Response
+	next     rpc.Request
+	outcome  rpc.Status
+}
+
+func invalid(format string, args ...any) *rpc.Status {
+	st := rpc.Errorf(rpc.InvalidArgument, format, args...)
+	return &st
+}
+
+// encodings sets how the messages of a call may be compressed: own is how the client
+// compresses, accept what it reads. It says what is wrong.
+func (c *call) encodings(own, accept string) *rpc.Status {
+	if own == "identity" {
+		own = ""
+	}
+	if own != "" && !compress.Known(own) {
+		st := rpc.Errorf(rpc.Unimplemented, "unknown compression %q: supported are %s", own, strings.Join(compress.Names(), ", "))
+		return &st
+	}
+	c.Encoding = own
+	if accept == "" && own != "" {
+		accept = own // "If the client omits this header, it accepts what it uses"
+	}
+	for v := range strings.SplitSeq(accept, ",") {
+		v, _, _ = strings.Cut(v, ";") // browsers send weights, which mean nothing here
+		if v = strings.TrimSpace(v); compress.Known(v) && !slices.Contains(c.AcceptEncodings, v) {
+			c.AcceptEncodings = append(c.AcceptEncodings, v)
+		}
+	}
+	return nil
+}
+
+// accepts says whether the client reads an encoding.
+func (c *call) accepts(encoding string) bool {
+	return encoding == "" || slices.Contains(c.AcceptEncodings, encoding)
+}
+
+// canceled is the status of a call whose exchange was reset.
+func canceled(code exchange.Code) rpc.Status {
+	switch code {
+	case exchange.Disconnected:
+		return rpc.Status{Code: rpc.Canceled, Message: "the client's connection was lost"}
+	case exchange.EnhanceYourCalm:
+		return rpc.Status{Code: rpc.ResourceExhausted, Message: "the gateway's buffers are full (limits.buffer_bytes)"}
+	}
+	return rpc.Status{Code: rpc.Canceled, Message: "the client canceled the call"}
+}
+
+// metadata takes the application's fields, in order.
+func metadata(fields []exchange.Field) rpc.Metadata {
+	md := make(rpc.Metadata, 0, len(fields))
+	for i := range fields {
+		f := &fields[i]
+		switch {
+		case grpcwire.Reserved(f.Name):
+		case rpc.Binary(f.Name):
+			for v := range strings.SplitSeq(f.Value, ",") {
+				md = append(md, rpc.Field{Key: f.Name, Value: grpcwire.Unpad(strings.TrimSpace(v)), Sensitive: f.Sensitive})
+			}
+		default:
+			md = append(md, rpc.Field{Key: f.Name, Value: f.Value, Sensitive: f.Sensitive})
+		}
+	}
+	return md
+}
+
+// appendMetadata writes it back, each name with a prefix.
+func appendMetadata(f []exchange.Field, prefix string, md rpc.Metadata) []exchange.Field {
+	for i := range md {
+		if !grpcwire.Reserved(md[i].Key) {
+			f = append(f, exchange.Field{Name: prefix + md[i].Key, Value: md[i].Value, Sensitive: md[i].Sensitive})
+		}
+	}
+	return f
+}
