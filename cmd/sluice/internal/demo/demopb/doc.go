@@ -1,0 +1,4 @@
+// Package demopb is the generated code of demo.proto.
+package demopb
+
+//go:generate go run github.com/bufbuild/buf/cmd/buf@v1.70.0 generate
