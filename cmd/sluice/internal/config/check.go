@@ -1,0 +1,66 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Check finds what no single setting can know: combinations that can't be meant.
+func (c *Config) Check(needBackend bool) error {
+	switch {
+	case c.Listen == Off && c.TLS.Listen == "" || c.Listen == Off && c.TLS.Listen == Off:
+		return errors.New("nothing to listen on: give --listen or --tls-listen an address")
+	case c.ServesTLS() && (c.TLS.Cert == "" || c.TLS.Key == ""):
+		return errors.New("--tls-listen needs a certificate: add --tls-cert FILE and --tls-key FILE")
+	case !c.ServesTLS() && (c.TLS.Cert != "" || c.TLS.Key != ""):
+		return errors.New("a certificate without a listener with TLS: add --tls-listen :8443")
+	case !c.ServesTLS() && c.TLS.ClientCA != "":
+		return errors.New("--tls-client-ca needs a listener with TLS: add --tls-listen :8443")
+	case needBackend && len(c.Backends) == 0:
+		return errors.New("no backend: name at least one gRPC server, as in `sluice serve localhost:50051`, or try `sluice demo`")
+	}
+	if c.BackendTLS != (ClientTLS{}) && len(c.Backends) > 0 {
+		uses := false
+		for i := range c.Backends {
+			uses = uses || c.Backends[i].UsesTLS()
+		}
+		if !uses {
+			return fmt.Errorf("TLS settings for backends (%s), but no backend uses TLS: write its target as https://host:port or dns+https:///name:port", c.backendTLSOrigin())
+		}
+	}
+	if err := c.BackendTLS.check(c.backendTLSOrigin()); err != nil {
+		return err
+	}
+	for i := range c.Backends {
+		b := &c.Backends[i]
+		if b.TLS != (ClientTLS{}) && !b.UsesTLS() {
+			return fmt.Errorf("%s: backend %s has TLS settings, but does not use TLS: write its target as https://host:port or dns+https:///name:port", b.origin, b.Target)
+		}
+		if err := b.TLS.check(b.origin + ": backend " + b.Target); err != nil {
+			return err
+		}
+		if b.HealthService != "" && !b.HealthCheck {
+			return fmt.Errorf("%s: backend %s has a health_service, but health_check is not true", b.origin, b.Target)
+		}
+	}
+	return nil
+}
+
+// ServesTLS says whether there is a listener with TLS.
+func (c *Config) ServesTLS() bool { return c.TLS.Listen != "" && c.TLS.Listen != Off }
+
+func (c *Config) backendTLSOrigin() string {
+	for _, key := range []string{"ca", "cert", "key", "server_name"} {
+		if o, ok := c.origins["backend_tls."+key]; ok {
+			return o
+		}
+	}
+	return "backend_tls"
+}
+
+func (t ClientTLS) check(where string) error {
+	if (t.Cert == "") != (t.Key == "") {
+		return fmt.Errorf("%s: a client certificate needs both its certificate and its key", where)
+	}
+	return nil
+}

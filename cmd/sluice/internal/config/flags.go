@@ -1,0 +1,47 @@
+package config
+
+import (
+	"fmt"
+
+	"github.com/spf13/pflag"
+)
+
+// AddFlags adds a flag for each setting that has one. What they are set to is kept in
+// fs; [Config.ReadFlags] takes it from there, after the file and the environment.
+func AddFlags(fs *pflag.FlagSet) {
+	for _, s := range New().Settings() {
+		if s.Flag != "" {
+			f := fs.VarPF(s.Value, s.Flag, "", s.Help)
+			f.DefValue = s.Default
+			f.Annotations = map[string][]string{"arg": {s.Arg}}
+		}
+	}
+}
+
+// ReadFlags takes the flags that were given, and the backends if there are any.
+func (c *Config) ReadFlags(fs *pflag.FlagSet, targets []string) error {
+	for _, s := range c.Settings() {
+		if s.Key == "backends" && len(targets) > 0 {
+			if err := s.Value.(Multi).Replace(targets); err != nil {
+				return err
+			}
+			c.from(s.Key, "command line")
+			continue
+		}
+		if s.Flag == "" || !fs.Changed(s.Flag) {
+			continue
+		}
+		given := fs.Lookup(s.Flag).Value
+		var err error
+		if m, ok := given.(Multi); ok {
+			err = s.Value.(Multi).Replace(m.GetSlice())
+		} else {
+			err = s.Value.Set(given.String())
+		}
+		if err != nil {
+			return fmt.Errorf("--%s: %w", s.Flag, err)
+		}
+		c.from(s.Key, "--"+s.Flag)
+	}
+	return nil
+}

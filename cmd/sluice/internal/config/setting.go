@@ -1,0 +1,133 @@
+package config
+
+import "strings"
+
+// A Setting is one thing that can be set: a row of the table.
+type Setting struct {
+	Key     string // in the file: "limits.message_bytes"
+	Flag    string // without the dashes; empty is none
+	Arg     string // what the flag's argument is called
+	Default string // as it would be written
+	Help    string // half a sentence
+	Error   string // of limits and timeouts: what the peer gets to see
+	Value   Value
+
+	auto bool // the default is worked out elsewhere; its text is an explanation
+}
+
+// EnvPrefix begins the name of every variable.
+const EnvPrefix = "SLUICE_"
+
+// Env returns the names of the variables: that of the flag, if there is one, and that
+// of the key.
+func (s *Setting) Env() []string {
+	key := EnvPrefix + strings.ToUpper(strings.ReplaceAll(s.Key, ".", "_"))
+	if s.Flag == "" {
+		return []string{key}
+	}
+	if flag := EnvPrefix + strings.ToUpper(strings.ReplaceAll(s.Flag, "-", "_")); flag != key {
+		return []string{flag, key}
+	}
+	return []string{key}
+}
+
+// Settings returns the table for c, in the order in which people are told about it.
+func (c *Config) Settings() []Setting {
+	l, t := &c.Limits, &c.Timeouts
+	return []Setting{
+		{Key: "listen", Flag: "listen", Arg: "ADDR", Default: ":8080", Value: address(&c.Listen),
+			Help: "HTTP/1.1 and HTTP/2 without TLS; off for none"},
+		{Key: "tls.listen", Flag: "tls-listen", Arg: "ADDR", Value: address(&c.TLS.Listen),
+			Help: "HTTP/1.1 and HTTP/2 with TLS"},
+		{Key: "tls.cert", Flag: "tls-cert", Arg: "FILE", Value: text(&c.TLS.Cert),
+			Help: "certificate chain (PEM), read again when it changes"},
+		{Key: "tls.key", Flag: "tls-key", Arg: "FILE", Value: text(&c.TLS.Key),
+			Help: "private key (PEM), read again when it changes"},
+		{Key: "tls.client_ca", Flag: "tls-client-ca", Arg: "FILE", Value: text(&c.TLS.ClientCA),
+			Help: "require client certificates signed by one of these authorities (PEM)"},
+		{Key: "admin", Flag: "admin", Arg: "ADDR", Default: "127.0.0.1:9090", Value: address(&c.Admin),
+			Help: "/livez, /readyz and /metrics; off for none"},
+		{Key: "admin_hosts", Flag: "admin-host", Arg: "HOST", Value: list(&c.AdminHosts, nil),
+			Help: "a name by which the admin address may be asked, besides loopback and addresses (repeatable)"},
+
+		{Key: "backends", Arg: "BACKEND", Value: targets(&c.Backends),
+			Help: "the gRPC servers: host:port, https://host:port, unix:/path, dns:///name:port"},
+		{Key: "backend_tls.ca", Flag: "backend-ca", Arg: "FILE", Value: text(&c.BackendTLS.CA),
+			Help: "certificate authorities of https backends (PEM); the system's by default"},
+		{Key: "backend_tls.cert", Flag: "backend-cert", Arg: "FILE", Value: text(&c.BackendTLS.Cert),
+			Help: "client certificate for https backends (PEM)"},
+		{Key: "backend_tls.key", Flag: "backend-key", Arg: "FILE", Value: text(&c.BackendTLS.Key),
+			Help: "its private key (PEM)"},
+		{Key: "backend_tls.server_name", Flag: "backend-server-name", Arg: "NAME", Value: text(&c.BackendTLS.ServerName),
+			Help: "name in the certificates of https backends; that of the address by default"},
+		{Key: "schema", Flag: "schema", Arg: "FILE", Value: list(&c.Schema, nil),
+			Help: "descriptor set of the services (repeatable); by default the backends are asked by reflection"},
+		{Key: "cors_origins", Flag: "cors-origin", Arg: "ORIGIN", Value: list(&c.CORSOrigins, checkOrigin),
+			Help: "web origin whose pages may call, as https://app.example.com, or * for all (repeatable)"},
+
+		{Key: "log.level", Flag: "log-level", Arg: "LEVEL", Default: "info", Value: level(&c.Log.Level),
+			Help: "debug, info, warn or error"},
+		{Key: "log.format", Flag: "log-format", Arg: "FORMAT", Default: "text", Value: oneOf(&c.Log.Format, "text", "json"),
+			Help: "text or json"},
+		{Key: "log.calls", Default: "true", Value: boolean(&c.Log.Calls),
+			Help: "one record a call, at its end"},
+
+		{Key: "limits.message_bytes", Flag: "max-message", Arg: "SIZE", Default: "4MiB", Value: size(&l.MessageBytes),
+			Help: "one message, compressed or not, in either direction", Error: "RESOURCE_EXHAUSTED"},
+		{Key: "limits.header_bytes", Default: "16KiB", Value: size(&l.HeaderBytes),
+			Help: "the header fields of a request, name + value + 32 each", Error: "HTTP 431"},
+		{Key: "limits.backend_header_bytes", Default: "64KiB", Value: size(&l.BackendHeaderBytes),
+			Help: "the header fields of a response, or its trailers", Error: "RESOURCE_EXHAUSTED"},
+		{Key: "limits.streams_per_conn", Flag: "max-streams", Arg: "N", Default: "250", Value: count(&l.StreamsPerConn),
+			Help: "concurrent calls on one client connection", Error: "REFUSED_STREAM; clients wait by themselves"},
+		{Key: "limits.conns", Default: "65536", Value: count(&l.Conns),
+			Help: "client connections", Error: "the connection is closed"},
+		{Key: "limits.conn_buffer_bytes", Default: "1MiB", Value: size(&l.ConnBufferBytes),
+			Help: "request bytes waiting in the gateway for one client connection", Error: "none: the client has to wait"},
+		{Key: "limits.buffer_bytes", Default: "auto: a quarter of GOMEMLIMIT, at least 256MiB", auto: true, Value: size(&l.BufferBytes),
+			Help: "bytes of calls waiting in the gateway, in all", Error: "RESOURCE_EXHAUSTED for the calls that hold most"},
+		{Key: "limits.held_calls", Default: "10000", Value: count(&l.HeldCalls),
+			Help: "calls that wait for a backend to become ready", Error: "UNAVAILABLE"},
+		{Key: "limits.decompression_ratio", Default: "100", Value: count(&l.DecompressionRatio),
+			Help: "how many times larger than its compressed form a message may be, above 1 MiB", Error: "RESOURCE_EXHAUSTED"},
+		{Key: "limits.conn_abuse", Default: "1000", Value: count(&l.ConnAbuse),
+			Help: "frames of useless work a second on one client connection", Error: "GOAWAY(ENHANCE_YOUR_CALM)"},
+
+		{Key: "timeouts.handshake", Default: "10s", Value: duration(&t.Handshake),
+			Help: "TLS handshake and HTTP/2 preface", Error: "the connection is closed"},
+		{Key: "timeouts.header", Default: "10s", Value: duration(&t.Header),
+			Help: "a request head that has begun", Error: "the connection is closed"},
+		{Key: "timeouts.idle", Default: "5m", Value: duration(&t.Idle),
+			Help: "a client connection without calls", Error: "GOAWAY(NO_ERROR), or the connection is closed"},
+		{Key: "timeouts.stall", Default: "1m", Value: duration(&t.Stall),
+			Help: "a peer that takes less than 1 KiB a second of what waits for it", Error: "its calls, or its connection, end"},
+		{Key: "timeouts.ready", Default: "10s", Value: duration(&t.Ready),
+			Help: "how long a call without a deadline waits for a backend", Error: "UNAVAILABLE"},
+		{Key: "timeouts.dial", Default: "5s", Value: duration(&t.Dial),
+			Help: "one attempt to connect to a backend", Error: "UNAVAILABLE, when no endpoint is left"},
+		{Key: "timeouts.first_byte", Default: "never", Value: duration(&t.FirstByte),
+			Help: "a backend's first response for a call without a deadline", Error: "DEADLINE_EXCEEDED"},
+		{Key: "timeouts.drain", Flag: "drain-timeout", Arg: "TIME", Default: "30s", Value: duration(&t.Drain),
+			Help: "running calls when shutting down", Error: "UNAVAILABLE"},
+		{Key: "timeouts.keep_alive", Default: "30s", Value: keepAlive(&t.KeepAlive),
+			Help: "silence on a backend connection with calls before a PING; at least 10s", Error: "UNAVAILABLE for calls of a dead connection"},
+		{Key: "timeouts.setting_ack", Default: "10s", Value: duration(&t.SettingAck),
+			Help: "acknowledgement of SETTINGS", Error: "GOAWAY(SETTINGS_TIMEOUT)"},
+	}
+}
+
+// settings is the table of one backend of the file.
+func (b *Backend) settings() []Setting {
+	return []Setting{
+		{Key: "target", Value: target(&b.Target)},
+		{Key: "tls.ca", Value: text(&b.TLS.CA)},
+		{Key: "tls.cert", Value: text(&b.TLS.Cert)},
+		{Key: "tls.key", Value: text(&b.TLS.Key)},
+		{Key: "tls.server_name", Value: text(&b.TLS.ServerName)},
+		{Key: "authority", Value: text(&b.Authority)},
+		{Key: "balance", Value: balance(&b.Balance)},
+		{Key: "health_check", Value: boolean(&b.HealthCheck)},
+		{Key: "health_service", Value: text(&b.HealthService)},
+		{Key: "services", Value: list(&b.Services, nil)},
+	}
+}
