@@ -90,3 +90,13 @@ func (c *Config) Origin(key string) string {
 	}
 	return "default"
 }
+
+// Setting returns the value of a key, as it would be written. The key has to exist.
+func (c *Config) Setting(key string) string {
+	for _, s := range c.Settings() {
+		if s.Key == key {
+			return s.Value.String()
+		}
+	}
+	panic("no setting " + key)
+}

@@ -11,9 +11,11 @@ import (
 func AddFlags(fs *pflag.FlagSet) {
 	for _, s := range New().Settings() {
 		if s.Flag != "" {
-			f := fs.VarPF(s.Value, s.Flag, "", s.Help)
-			f.DefValue = s.Default
-			f.Annotations = map[string][]string{"arg": {s.Arg}}
+			v := pflag.Value(named{s.Value, s.Arg})
+			if m, ok := s.Value.(Multi); ok {
+				v = namedMulti{m, s.Arg}
+			}
+			fs.VarPF(v, s.Flag, "", s.Help).DefValue = s.Default
 		}
 	}
 }
@@ -45,3 +47,17 @@ func (c *Config) ReadFlags(fs *pflag.FlagSet, targets []string) error {
 	}
 	return nil
 }
+
+// named and namedMulti make pflag print the name of the argument instead of its type.
+type named struct {
+	Value
+	arg string
+}
+
+type namedMulti struct {
+	Multi
+	arg string
+}
+
+func (n named) Type() string      { return n.arg }
+func (n namedMulti) Type() string { return n.arg }

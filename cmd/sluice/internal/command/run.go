@@ -1,0 +1,148 @@
+package command
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluice-rpc/sluice"
+	"github.com/sluice-rpc/sluice/cmd/sluice/internal/admin"
+	"github.com/sluice-rpc/sluice/cmd/sluice/internal/certs"
+	"github.com/sluice-rpc/sluice/cmd/sluice/internal/config"
+	"github.com/sluice-rpc/sluice/cmd/sluice/internal/demo"
+)
+
+// instance is a gateway that runs, with what the command puts around it.
+type instance struct {
+	config   *config.Config
+	log      *slog.Logger
+	gateway  *sluice.Gateway
+	demo     *demo.Server // nil for serve
+	began    time.Time
+	draining atomic.Bool
+
+	plain, tls, admin net.Listener // nil is none
+}
+
+// run serves until a signal comes and calls are drained, or something fails.
+func (a *app) run(c *config.Config, warnings []string, d *demo.Server) (err error) {
+	in := &instance{config: c, demo: d, began: time.Now(), log: newLogger(c, a.stderr)}
+	for _, w := range warnings {
+		in.log.Warn(w)
+	}
+	p, err := build(c, in.log)
+	if err != nil {
+		return err
+	}
+	if err := in.listen(); err != nil {
+		return err
+	}
+	defer in.close()
+	if in.gateway, err = sluice.New(p.gateway); err != nil {
+		return usageError{err}
+	}
+	defer in.gateway.Close()
+
+	ctx, cancel := context.WithCancel(context.Background())
+	var background sync.WaitGroup
+	defer background.Wait()
+	defer cancel()
+	background.Go(func() { certs.Watch(ctx, p.watch) }) // until ctx ends
+	failed := in.serve(p.server)
+	background.Go(func() { in.announce(ctx, a.stderr) }) // until ctx ends, or it is said
+
+	select {
+	case err := <-failed:
+		return err
+	case sig := <-a.signals:
+		return in.drain(sig, a.signals)
+	}
+}
+
+func newLogger(c *config.Config, w interface{ Write([]byte) (int, error) }) *slog.Logger {
+	o := &slog.HandlerOptions{Level: c.Log.Level}
+	if c.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+func (in *instance) listen() (err error) {
+	for _, one := range []struct {
+		l          *net.Listener
+		flag, addr string
+	}{{&in.plain, "listen", in.config.Listen}, {&in.tls, "tls-listen", in.config.TLS.Listen}, {&in.admin, "admin", in.config.Admin}} {
+		if one.addr == "" || one.addr == config.Off {
+			continue
+		}
+		if *one.l, err = listen(one.flag, one.addr); err != nil {
+			in.close()
+			return err
+		}
+	}
+	return nil
+}
+
+func (in *instance) close() {
+	for _, l := range []net.Listener{in.plain, in.tls, in.admin} {
+		if l != nil {
+			_ = l.Close()
+		}
+	}
+}
+
+// serve starts the servers. Its goroutines end with their listeners.
+func (in *instance) serve(server *tls.Config) <-chan error {
+	failed := make(chan error, 3)
+	watch := func(what string, err error) {
+		if !errors.Is(err, sluice.ErrClosed) && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+			failed <- fmt.Errorf("serve %s: %w", what, err)
+		}
+	}
+	if in.plain != nil {
+		go func() { watch(in.config.Listen, in.gateway.Serve(in.plain)) }()
+	}
+	if in.tls != nil {
+		go func() { watch(in.config.TLS.Listen, in.gateway.ServeTLS(in.tls, server)) }()
+	}
+	if in.admin != nil {
+		s := admin.New(admin.Options{Ready: in.ready, Metrics: in.gateway.Metrics(), Loopback: isLoopback(in.admin),
+			Hosts: in.config.AdminHosts, Logger: in.log})
+		go func() { watch(in.config.Admin, s.Serve(in.admin)) }()
+	}
+	return failed
+}
+
+// drain lets running calls end. A second signal ends the process.
+func (in *instance) drain(sig os.Signal, again <-chan os.Signal) error {
+	in.draining.Store(true)
+	limit := in.config.Timeouts.Drain
+	ctx, cancel := context.WithCancel(context.Background())
+	if limit > 0 {
+		ctx, cancel = context.WithTimeout(context.Background(), limit)
+	}
+	defer cancel()
+	in.log.Info("draining; another signal ends at once", "signal", sig.String(), "calls", in.gateway.Status().ActiveCalls,
+		"timeout", in.config.Setting("timeouts.drain"))
+	done := make(chan error, 1)
+	go func() { done <- in.gateway.Shutdown(ctx) }() // ended by ctx; waited for, but for a second signal
+	select {
+	case err := <-done:
+		if err != nil {
+			in.log.Warn("drain timeout: the calls that still ran were ended with UNAVAILABLE")
+			return nil
+		}
+		in.log.Info("drained")
+		return nil
+	case sig := <-again:
+		return fmt.Errorf("ended by a second signal (%s) with %d calls running", sig, in.gateway.Status().ActiveCalls)
+	}
+}
