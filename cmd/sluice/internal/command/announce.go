@@ -33,7 +33,11 @@ func (in *instance) announce(ctx context.Context, w io.Writer) {
 		switch {
 		case !b.Ready:
 			why := reason(b)
-			in.log.Warn("backend is not ready; calls to it fail until it is", "backend", b.Target, "reason", why, "hint", hint(b.Target, why))
+			args := []any{"backend", b.Target, "reason", why}
+			if do := hint(b.Target, why); do != "" {
+				args = append(args, "hint", do)
+			}
+			in.log.Warn("backend is not ready; calls to it fail until it is", args...)
 		case b.SchemaSource == "" && b.SchemaError != "":
 			in.log.Warn("no schema: calls pass, but Connect GET and routing by service need one", "backend", b.Target,
 				"reason", b.SchemaError, "hint", "switch server reflection on, or give --schema FILE (buf build -o set.binpb)")
@@ -48,7 +52,7 @@ func (in *instance) wait(ctx context.Context) sluice.Status {
 	for {
 		st := in.gateway.Status()
 		pending := slices.ContainsFunc(st.Backends, func(b sluice.BackendStatus) bool {
-			return !b.Ready && reason(&b) == "still connecting" || b.Ready && b.SchemaSource == "" && b.SchemaError == ""
+			return !b.Ready && strings.HasPrefix(reason(&b), stillConnecting) || b.Ready && b.SchemaSource == "" && b.SchemaError == ""
 		})
 		if !pending || time.Now().After(end) {
 			return st

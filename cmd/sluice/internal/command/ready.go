@@ -57,6 +57,9 @@ func (in *instance) ready() (bool, any) {
 	return r.Ready, r
 }
 
+// stillConnecting begins the reason of a backend whose first attempt has not ended.
+const stillConnecting = "still connecting"
+
 // reason says why a backend is not ready.
 func reason(b *sluice.BackendStatus) string {
 	if b.Error != "" {
@@ -67,7 +70,7 @@ func reason(b *sluice.BackendStatus) string {
 			return e.Addr + ": " + e.Error
 		}
 	}
-	return "still connecting"
+	return stillConnecting
 }
 
 // hint says what to do about the reason.
