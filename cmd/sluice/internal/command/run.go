@@ -134,15 +134,25 @@ func (in *instance) drain(sig os.Signal, again <-chan os.Signal) error {
 		"timeout", in.config.Setting("timeouts.drain"))
 	done := make(chan error, 1)
 	go func() { done <- in.gateway.Shutdown(ctx) }() // ended by ctx; waited for, but for a second signal
-	select {
-	case err := <-done:
-		if err != nil {
-			in.log.Warn("drain timeout: the calls that still ran were ended with UNAVAILABLE")
+	began := time.Now()
+	for {
+		select {
+		case err := <-done:
+			if err != nil {
+				in.log.Warn("drain timeout: the calls that still ran were ended with UNAVAILABLE")
+				return nil
+			}
+			in.log.Info("drained")
 			return nil
+		case sig := <-again:
+			if time.Since(began) < sameSignal {
+				continue
+			}
+			return fmt.Errorf("ended by a second signal (%s) with %d calls running", sig, in.gateway.Status().ActiveCalls)
 		}
-		in.log.Info("drained")
-		return nil
-	case sig := <-again:
-		return fmt.Errorf("ended by a second signal (%s) with %d calls running", sig, in.gateway.Status().ActiveCalls)
 	}
 }
+
+// sameSignal is how long after the first a signal is taken for the same one: programs
+// such as timeout(1) signal the process and then its group.
+const sameSignal = 250 * time.Millisecond
