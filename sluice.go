@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -41,12 +40,15 @@ type Gateway struct {
 	calls    policy.Calls
 	backends []*backend.Backend
 	router   *backend.Router
+	schemas  *schemas
 
 	edge   exchange.Handler // where all carriers bring their exchanges
 	accept *accept.Server
 	http1  *http1.Server
 	http2  *http2.Server
 
+	stop     context.CancelFunc // of the background
+	wg       sync.WaitGroup     // the background: reflection
 	mu       sync.Mutex
 	draining bool
 	closed   bool
@@ -66,6 +68,9 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Logger != nil && !cfg.DisableAccessLog {
 		g.access = observe.NewLoggerLog(cfg.Logger, g.metrics)
 	}
+	if g.schemas, err = newSchemas(&g.cfg); err != nil {
+		return nil, err
+	}
 	for i := range cfg.Backends {
 		b, err := g.newBackend(&cfg.Backends[i])
 		if err != nil {
@@ -79,24 +84,21 @@ func New(cfg Config) (*Gateway, error) {
 		handlers[i] = b
 	}
 	g.router = backend.NewRouter(backend.RouterConfig{
-		Backends: handlers, Find: g.findBackend,
+		Backends: handlers, Find: g.findBackend, Pending: g.schemaPending,
 		HeldCalls: cfg.Limits.HeldCalls, ReadyTimeout: cfg.Timeouts.Ready,
 	})
 	if err := g.assemble(g.router); err != nil {
 		_ = g.Close()
 		return nil, err
 	}
-	return g, nil
-}
-
-// findBackend returns the backend that has a service.
-func (g *Gateway) findBackend(service string) (int, bool) {
-	for i := range g.cfg.Backends {
-		if slices.Contains(g.cfg.Backends[i].Services, service) {
-			return i, true
+	background, stop := context.WithCancel(context.Background())
+	g.stop = stop
+	for i := range g.backends {
+		if g.schemas.sources[i].reflect {
+			g.wg.Go(func() { g.watchSchema(background, i) }) // ends with Close
 		}
 	}
-	return 0, false
+	return g, nil
 }
 
 // assemble puts the pipeline and the edge around the router.
@@ -110,7 +112,7 @@ func (g *Gateway) assemble(router rpc.Handler) error {
 	h = g.calls.Track(h)
 	h = observe.Observe(h, g.metrics, g.access, time.Now)
 
-	edge, err := cors.New(cors.Config{Origins: cfg.CORSOrigins}, newTable(h, cfg, nil, g.budget.Reserve))
+	edge, err := cors.New(cors.Config{Origins: cfg.CORSOrigins}, newTable(h, cfg, g.schemas.store.Lookup, g.budget.Reserve))
 	if err != nil {
 		return err
 	}
@@ -259,6 +261,9 @@ func (g *Gateway) Close() error {
 	}
 	g.closed, g.draining = true, true
 	g.mu.Unlock()
+	if g.stop != nil {
+		g.stop()
+	}
 	if g.accept != nil {
 		g.accept.Close()
 		g.http2.Close()
@@ -268,6 +273,7 @@ func (g *Gateway) Close() error {
 	for _, b := range g.backends {
 		b.Close()
 	}
+	g.wg.Wait()
 	g.wheel.Close()
 	if g.access != nil {
 		g.access.Close()

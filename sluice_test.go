@@ -12,8 +12,11 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthgrpc "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/interop"
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 )
 
@@ -21,6 +24,7 @@ import (
 func testServer(t *testing.T) *grpc.Server {
 	s := grpc.NewServer()
 	testgrpc.RegisterTestServiceServer(s, interop.NewTestServer())
+	reflection.Register(s)
 	t.Cleanup(s.Stop)
 	return s
 }
@@ -148,4 +152,45 @@ func TestBackendDown(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	t.Log(err, g.Status().Backends[0].Error)
+}
+
+// TestSchema: reflection tells of the methods, also in the process.
+func TestSchema(t *testing.T) {
+	_, g := startGateway(t, sluice.Config{Backends: []sluice.Backend{{Handler: testServer(t)}}})
+	for range 200 {
+		if st := g.Status(); st.Methods > 0 {
+			if b := st.Backends[0]; b.SchemaSource != "reflection" || len(b.Services) != 3 {
+				t.Errorf("got %+v", b)
+			}
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("no schema: %+v", g.Status())
+}
+
+// TestTwoBackends: each call goes to the backend that has the service.
+func TestTwoBackends(t *testing.T) {
+	other := grpc.NewServer()
+	reflection.Register(other)
+	hs := health.NewServer()
+	healthgrpc.RegisterHealthServer(other, hs)
+	t.Cleanup(other.Stop)
+	addr, _ := startGateway(t, sluice.Config{Backends: []sluice.Backend{{Handler: other}, {Handler: testServer(t)}}})
+	cc, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cc.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if _, err := testgrpc.NewTestServiceClient(cc).EmptyCall(ctx, &testgrpc.Empty{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := healthgrpc.NewHealthClient(cc).Check(ctx, &healthgrpc.HealthCheckRequest{}); err != nil {
+		t.Error(err)
+	}
+	if err := cc.Invoke(ctx, "/no.Such/Thing", &testgrpc.Empty{}, &testgrpc.Empty{}); status.Code(err) != codes.Unimplemented {
+		t.Errorf("got %v", err)
+	}
 }

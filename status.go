@@ -1,6 +1,10 @@
 package sluice
 
-import "github.com/sluice-rpc/sluice/internal/backend"
+import (
+	"slices"
+
+	"github.com/sluice-rpc/sluice/internal/backend"
+)
 
 // A Status is how a gateway does now.
 type Status struct {
@@ -34,16 +38,18 @@ type EndpointStatus struct {
 
 // Status tells how the gateway does.
 func (g *Gateway) Status() Status {
-	st := Status{ActiveCalls: g.calls.Len(), ClientConns: g.accept.Conns()}
+	st := Status{ActiveCalls: g.calls.Len(), ClientConns: g.accept.Conns(), Methods: g.schemas.store.Methods()}
 	for i, b := range g.backends {
-		st.Backends = append(st.Backends, backendStatus(b, &g.cfg.Backends[i]))
+		bs := backendStatus(b, &g.cfg.Backends[i])
+		g.schemas.describe(i, &bs)
+		st.Backends = append(st.Backends, bs)
 	}
 	return st
 }
 
 func backendStatus(b *backend.Backend, cfg *Backend) BackendStatus {
 	from := b.Status()
-	st := BackendStatus{Target: cfg.Target, Ready: from.Ready, Held: from.Held, Services: cfg.Services}
+	st := BackendStatus{Target: cfg.Target, Ready: from.Ready, Held: from.Held, Services: slices.Clone(cfg.Services)}
 	if st.Target == "" {
 		st.Target = inProcess
 	}
