@@ -45,11 +45,13 @@ var table = map[string]int{
 	"":           5, // the root: the public library
 	"h3":         6, // opt-in, plugged into the root
 	"client":     5,
-	"cmd/sluice": 7,
+	"cmd/sluice": 8,
 
-	"cmd/sluice/internal/...": 6, // parts of the command
-	"internal/layers":         0,
-	"docs":                    0,
+	"cmd/sluice/internal/...":         6, // parts of the command
+	"cmd/sluice/internal/demo/demopb": 5, // generated
+	"cmd/sluice/internal/command":     7, // puts them together
+	"internal/layers":                 0,
+	"docs":                            0,
 }
 
 // inLayer are the imports within a layer that are allowed, each with its reason.
