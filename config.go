@@ -50,8 +50,9 @@ type Backend struct {
 
 	// TLS is used for https targets. Nil uses the system's certificate authorities.
 	TLS *tls.Config
-	// Authority overrides the :authority that the backend sees; empty passes the
-	// client's on.
+	// Authority is the :authority that the backend sees. Empty is the target's own for
+	// https targets, because certificates and virtual hosts go by it, and the client's
+	// for others.
 	Authority string
 	// Balance is "least_requests" (the default: the better of two random choices) or
 	// "round_robin".

@@ -19,7 +19,7 @@ import (
 
 // newBackend makes a backend of its configuration.
 func (g *Gateway) newBackend(b *Backend) (*backend.Backend, error) {
-	opt := grpc.ClientOptions{Scheme: "http", Authority: b.Authority, MaxMessage: g.cfg.Limits.MessageBytes, Now: time.Now}
+	opt := grpc.ClientOptions{Scheme: "http", Authority: b.Authority, Fallback: "localhost", MaxMessage: g.cfg.Limits.MessageBytes, Now: time.Now}
 	client := func(next exchange.Handler) rpc.Handler { return grpc.NewClient(next, opt) }
 	if b.Handler != nil {
 		if b.Target != "" {
@@ -31,7 +31,7 @@ func (g *Gateway) newBackend(b *Backend) (*backend.Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	opt.Scheme = target.Scheme()
+	opt.Scheme, opt.Fallback = target.Scheme(), target.Authority()
 	if target.TLS && opt.Authority == "" {
 		opt.Authority = target.Authority() // certificates and virtual hosts go by it
 	}

@@ -16,6 +16,7 @@ import (
 type ClientOptions struct {
 	Scheme     string           // "http" or "https"
 	Authority  string           // "" passes the client's on
+	Fallback   string           // the authority of calls that have none: the gateway's own
 	MaxMessage int              // bytes of one response message
 	Now        func() time.Time // nil is time.Now
 }
@@ -82,6 +83,9 @@ func (c *client) Start(call *rpc.Call, response rpc.Response) rpc.Request {
 	authority := c.o.Authority
 	if authority == "" {
 		authority = call.Authority
+	}
+	if authority == "" {
+		authority = c.o.Fallback
 	}
 	head := exchange.RequestHead{
 		Method: "POST", Scheme: c.o.Scheme, Authority: authority, Path: call.Method, Fields: f, Length: -1,
