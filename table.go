@@ -40,38 +40,55 @@ func (t table) Start(head *exchange.RequestHead, response exchange.Response) exc
 	}
 	switch head.Method {
 	case "POST":
-		return refuse(response, 415, "unsupported content-type "+strconv.Quote(exchange.Get(head.Fields, "content-type"))+
+		return refuse(head, response, 415, "unsupported content-type "+strconv.Quote(exchange.Get(head.Fields, "content-type"))+
 			": this gateway takes application/grpc, application/grpc-web, application/grpc-web-text, application/proto and application/connect+proto\n",
 			exchange.Field{Name: "accept-post", Value: acceptPost})
 	case "GET", "HEAD":
-		return refuse(response, 404, "nothing is here: call a gRPC method, as gRPC, gRPC-Web or Connect\n")
+		return refuse(head, response, 404, "nothing is here: call a gRPC method, as gRPC, gRPC-Web or Connect\n")
 	}
-	return refuse(response, 405, "method not allowed\n", exchange.Field{Name: "allow", Value: "GET, POST"})
+	return refuse(head, response, 405, "method not allowed\n", exchange.Field{Name: "allow", Value: "GET, POST"})
 }
 
 const acceptPost = "application/grpc, application/grpc-web, application/grpc-web-text, application/proto, application/connect+proto"
 
-// refusal answers an exchange that no protocol takes.
+// refusal answers an exchange that no protocol takes: when the request has ended, if
+// its end can be waited for, else at once.
 type refusal struct {
 	response exchange.Response
+	wait     bool
 	status   int
 	text     string
 	fields   []exchange.Field
 }
 
-func refuse(response exchange.Response, status int, text string, more ...exchange.Field) exchange.Request {
-	return &refusal{response, status, text, append(more,
+func refuse(head *exchange.RequestHead, response exchange.Response, status int, text string, more ...exchange.Field) exchange.Request {
+	return &refusal{response, head.Method != "POST" || head.Length >= 0, status, text, append(more,
 		exchange.Field{Name: "content-type", Value: "text/plain; charset=utf-8"},
 		exchange.Field{Name: "content-length", Value: strconv.Itoa(len(text))})}
 }
 
 func (r *refusal) Begin() {
+	if !r.wait {
+		r.answer()
+	}
+}
+
+func (r *refusal) End([]exchange.Field) {
+	if r.wait {
+		r.answer()
+	}
+}
+
+func (r *refusal) answer() {
 	r.response.Head(&exchange.ResponseHead{Status: r.status, Fields: r.fields}, false)
 	r.response.Data([]byte(r.text))
 	r.response.End(nil)
 }
-func (r *refusal) Data(b []byte)        { r.response.Credit(len(b)) }
-func (r *refusal) End([]exchange.Field) {}
-func (r *refusal) Reset(exchange.Code)  {}
-func (r *refusal) Credit(int)           {}
-func (r *refusal) Done(bool)            {}
+func (r *refusal) Data(b []byte) { r.response.Credit(len(b)) }
+func (r *refusal) Reset(code exchange.Code) {
+	if r.wait {
+		r.response.Reset(code, nil)
+	}
+}
+func (r *refusal) Credit(int) {}
+func (r *refusal) Done(bool)  {}

@@ -299,6 +299,9 @@ func (c *Conn) end(err error) {
 	} else {
 		c.mu.Unlock()
 	}
+	if errors.As(err, &ce) {
+		c.linger()
+	}
 	_ = c.nc.Close()
 
 	if err == io.EOF {
@@ -327,6 +330,27 @@ func (c *Conn) end(err error) {
 		c.events.Closed(cause)
 	}
 }
+
+// linger reads what the peer has sent already: a socket that is closed with bytes
+// unread sends a TCP reset, which may overtake the GOAWAY.
+func (c *Conn) linger() {
+	if c.nc.CloseWrite() != nil || c.nc.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+		return
+	}
+	for n := 0; n < lingerBytes; {
+		b, err := c.nc.Read()
+		if err != nil {
+			return
+		}
+		n += len(b.B)
+		b.Free()
+	}
+}
+
+const (
+	lingerTime  = 200 * time.Millisecond
+	lingerBytes = 1 << 20
+)
 
 // mark puts the connection on the work list.
 func (c *Conn) mark() {

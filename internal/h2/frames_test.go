@@ -351,6 +351,7 @@ func TestAbuse(t *testing.T) {
 						break
 					}
 				}
+				time.Sleep(2 * lingerTime)
 				synctest.Wait()
 				select {
 				case err := <-ended:

@@ -24,6 +24,7 @@ func (b *blocking) Read() (*Buffer, error) {
 
 func (b *blocking) TryWrite([]byte) (int, error) { return 0, nil }
 func (b *blocking) Pending() bool                { return false }
+func (b *blocking) CloseWrite() error            { return closeWrite(b.Conn) }
 
 func (b *blocking) Write(p []byte) error {
 	if len(p) == 0 {

@@ -54,12 +54,22 @@ type Conn interface {
 	// at any time, and so wakes the reader.
 	SetReadDeadline(t time.Time) error
 	SetWriteDeadline(t time.Time) error
+	// CloseWrite says that nothing more will be written. Not every kind can.
+	CloseWrite() error
 	// Close closes at once; with TLS a close_notify is tried without blocking.
 	Close() error
 	LocalAddr() net.Addr
 	RemoteAddr() net.Addr
 	// TLS returns the state of the handshake, or nil without TLS.
 	TLS() *tls.ConnectionState
+}
+
+// closeWrite ends the sending half of a connection that can.
+func closeWrite(c net.Conn) error {
+	if cw, ok := c.(interface{ CloseWrite() error }); ok {
+		return cw.CloseWrite()
+	}
+	return nil
 }
 
 // New makes a Conn of a net.Conn. A *tls.Conn must have completed its handshake; if it

@@ -116,3 +116,5 @@ func (r *raw) Write(p []byte) error {
 
 func (r *raw) Pending() bool             { return false }
 func (r *raw) TLS() *tls.ConnectionState { return nil }
+
+func (r *raw) CloseWrite() error { return closeWrite(r.Conn) }

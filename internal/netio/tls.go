@@ -209,6 +209,15 @@ func (c *tlsConn) Write(p []byte) error {
 func (c *tlsConn) Pending() bool             { return c.pending() }
 func (c *tlsConn) TLS() *tls.ConnectionState { return &c.state }
 
+// CloseWrite sends close_notify, and ends the socket's sending half.
+func (c *tlsConn) CloseWrite() error {
+	_ = c.tls.CloseWrite()
+	if err := c.tryFlush(); err != nil || c.pending() {
+		return err
+	}
+	return closeWrite(c.Conn)
+}
+
 // Close sends close_notify if the socket takes it at once.
 func (c *tlsConn) Close() error {
 	_ = c.tls.CloseWrite()
