@@ -63,7 +63,6 @@ type h2conn struct {
 	waiting     []*h2stream
 	status      string // of the block being decoded
 	httpStatus  string
-	stop        bool
 }
 
 type h2stream struct {

@@ -1,0 +1,11 @@
+// Package conformance holds the outside judges: its tests put the sluice command between
+// clients and servers of others, and count what passes.
+//
+//	TestConnect   the Connect conformance suite, with its reference server and with grpc-go's
+//	TestInterop   grpc-go's interop client and server
+//	TestH2spec    h2spec, with and without TLS
+//
+// The directory attack has the floods, web has the clients of browsers. Everything that
+// is run is pinned in go.mod (as tools) or in web/package-lock.json. SLUICE names the
+// command to test; without it the one of this repository is built.
+package conformance
