@@ -81,7 +81,9 @@ func run(sluice, backendPath, schema string) error {
 	if schema != "" {
 		o.Args = append(o.Args, "--schema", schema)
 	}
-	o.Args = append(o.Args, "--max-message", strconv.FormatUint(req.limit, 10), upstream)
+	// The limit is the backend's: the suite's is for requests alone, and its server sends
+	// back each request in a response that is a little larger.
+	o.Args = append(o.Args, upstream)
 	g, err := gateway.Serve(o)
 	if err != nil {
 		return err
