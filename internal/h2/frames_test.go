@@ -459,6 +459,7 @@ func feedServer(t *testing.T, in []byte, piece int) string {
 	if err != nil {
 		out += err.Error()
 	}
+	b.Close() // nobody to linger for
 	c.end(err)
 	if used := cfg.Budget.Used(); used != 0 && len(h.requests) == 0 {
 		t.Errorf("budget: %d", used)
@@ -529,6 +530,7 @@ func feedClient(t *testing.T, in []byte, piece int) string {
 		in = in[n:]
 	}
 	c.release()
+	b.Close()
 	c.end(err)
 	if resp.ends != 1 {
 		t.Errorf("%d ends: %s", resp.ends, resp.log)

@@ -59,12 +59,15 @@ func (c *Conn) blockBegins() error {
 
 func (c *Conn) blockPiece(b []byte) error {
 	bl := &c.block
+	most := hopeless * c.cfg.HeaderBytes
+	n := min(len(b), most-bl.bytes)
 	bl.bytes += len(b)
-	if bl.bytes > hopeless*c.cfg.HeaderBytes || bl.size > hopeless*c.cfg.HeaderBytes {
+	_, err := c.dec.Write(b[:max(n, 0)])
+	switch {
+	case bl.size > most, err == nil && bl.bytes > most:
 		c.cfg.LimitHit("header_bytes")
 		return connError{exchange.EnhanceYourCalm, fmt.Sprintf("a field section of far more than the limit of %d bytes (limits.header_bytes)", c.cfg.HeaderBytes)}
-	}
-	if _, err := c.dec.Write(b); err != nil {
+	case err != nil:
 		return connError{exchange.CompressionError, err.Error()}
 	}
 	return nil
@@ -168,10 +171,6 @@ func (c *Conn) blockEnds() error {
 	}
 	if err := c.dec.Close(); err != nil {
 		return connError{exchange.CompressionError, err.Error()}
-	}
-	if bl.size > hopeless*c.cfg.HeaderBytes {
-		c.cfg.LimitHit("header_bytes")
-		return connError{exchange.EnhanceYourCalm, fmt.Sprintf("a field section of far more than the limit of %d bytes (limits.header_bytes)", c.cfg.HeaderBytes)}
 	}
 	if c.client {
 		return c.responseBlock()
