@@ -1,0 +1,92 @@
+package command
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/sluice-rpc/sluice/cmd/sluice/internal/config"
+)
+
+//go:generate go test -run TestReference -update
+
+var update = flag.Bool("update", false, "write the generated parts of docs/reference")
+
+const reference = "../../../../docs/reference/"
+
+// What docs say of settings is made from the table that reads them.
+func TestReference(t *testing.T) {
+	c := config.New()
+	var keys, limits, timeouts strings.Builder
+	keys.WriteString("| key | flag | variables | default | |\n| --- | --- | --- | --- | --- |\n")
+	head := "| key | default | what | what the peer gets |\n| --- | --- | --- | --- |\n"
+	limits.WriteString(head)
+	timeouts.WriteString(head)
+	for _, s := range c.Settings() {
+		flag := ""
+		if s.Flag != "" {
+			flag = fmt.Sprintf("`--%s %s`", s.Flag, s.Arg)
+		}
+		fmt.Fprintf(&keys, "| `%s` | %s | `%s` | %s | %s |\n", s.Key, flag, strings.Join(s.Env(), "`, `"), code(s.Default), s.Help)
+		if s.Error == "" {
+			continue
+		}
+		row := fmt.Sprintf("| `%s` | %s | %s | %s |\n", s.Key, s.Default, s.Help, s.Error)
+		if strings.HasPrefix(s.Key, "limits.") {
+			limits.WriteString(row)
+		} else {
+			timeouts.WriteString(row)
+		}
+	}
+	var help bytes.Buffer
+	a := &app{stdout: &help, stderr: io.Discard}
+	for _, name := range []string{"serve", "demo", "check", "version"} {
+		help.WriteString("## sluice " + name + "\n\n```\n")
+		if code := a.main([]string{name, "--help"}); code != 0 {
+			t.Fatalf("%s --help: exit code %d", name, code)
+		}
+		help.WriteString("```\n\n")
+	}
+	check(t, "config.md", "keys", keys.String())
+	check(t, "limits.md", "limits", limits.String())
+	check(t, "limits.md", "timeouts", timeouts.String())
+	check(t, "cli.md", "help", strings.TrimSuffix(help.String(), "\n"))
+}
+
+func code(s string) string {
+	if s == "" {
+		return ""
+	}
+	return "`" + s + "`"
+}
+
+// check compares, or writes, what stands between two marks of a page.
+func check(t *testing.T, page, mark, want string) {
+	t.Helper()
+	b, err := os.ReadFile(reference + page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	between := regexp.MustCompile(`(?s)(<!-- begin ` + mark + ` -->\n).*?(<!-- end ` + mark + ` -->)`)
+	if !between.Match(b) {
+		t.Fatalf("%s has no marks for %s", page, mark)
+	}
+	now := between.ReplaceAllFunc(b, func(old []byte) []byte {
+		m := between.FindSubmatch(old)
+		return []byte(string(m[1]) + want + string(m[2]))
+	})
+	if bytes.Equal(now, b) {
+		return
+	}
+	if !*update {
+		t.Fatalf("%s: the part %s is not what the settings say: run `go generate ./cmd/...`", page, mark)
+	}
+	if err := os.WriteFile(reference+page, now, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
