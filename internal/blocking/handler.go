@@ -2,289 +2,251 @@ package blocking
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"strings"
 	"sync"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
+	"github.com/sluice-rpc/sluice/rpc"
 )
 
-// Handler makes an http.Handler serve exchanges, each on a goroutine of its own. It is
-// told that it speaks HTTP/2: requests and responses run side by side, and trailers
-// are allowed.
-func Handler(h http.Handler, o Options) exchange.Handler { return &handler{h, o} }
+// Handler makes an exchange.Handler of an http.Handler. Each exchange runs h.ServeHTTP
+// on a goroutine; the request says HTTP/2, whose rules hold: both directions at once,
+// trailers (declared, or by http.TrailerPrefix), Flush.
+//
+// When an exchange is reset, its request's context is canceled, reads and writes fail,
+// and the response is over at once; the goroutine ends when h returns.
+func Handler(h http.Handler, o Options) exchange.Handler { return &handler{h: h, o: o} }
 
 type handler struct {
 	h http.Handler
 	o Options
 }
 
+// Start implements [exchange.Handler].
 func (h *handler) Start(head *exchange.RequestHead, response exchange.Response) exchange.Request {
-	ctx, cancel := context.WithCancel(context.Background())
-	c := &handling{h: h, response: response, cancel: cancel, credit: window, header: http.Header{}}
-	c.cond.L = &c.mu
-	u, err := url.ParseRequestURI(head.Path)
-	if err != nil {
-		u = &url.URL{Path: head.Path}
-	}
-	header := make(http.Header, len(head.Fields))
-	addFields(header, head.Fields, "")
-	c.request = (&http.Request{
-		Method: head.Method, URL: u, Proto: "HTTP/2.0", ProtoMajor: 2, Header: header, Body: (*body)(c),
-		ContentLength: head.Length, Host: head.Authority, TLS: head.TLS, RequestURI: head.Path, Trailer: http.Header{},
-	}).WithContext(ctx)
-	if head.Addr != nil {
-		c.request.RemoteAddr = head.Addr.String()
-	}
-	return c
+	x := &handled{h: h, response: response, isHead: head.Method == http.MethodHead, credit: rpc.WindowDefault, header: http.Header{}}
+	x.changed.L = &x.mu
+	x.request = x.newRequest(head)
+	return x
 }
 
-// handling is one exchange that a handler serves. It is the handler's ResponseWriter.
-type handling struct {
+// handled is an exchange that an http.Handler serves: the Request for who pushes, the
+// ResponseWriter for the handler. Its Body is a [body].
+type handled struct {
 	h        *handler
-	request  *http.Request
 	response exchange.Response
+	request  *http.Request // nil if there is no such URL
 	cancel   context.CancelFunc
+	isHead   bool
 
 	// The handler's goroutine's.
-	header  http.Header
-	out     []byte // written, not yet delivered
-	heading bool   // the head was delivered
-	status  int
-	head    []exchange.Field // as it was at WriteHeader
+	header   http.Header
+	head     exchange.ResponseHead // as of WriteHeader
+	declared []string              // trailers that the head promised
+	wrote    bool                  // WriteHeader was called
+	sent     bool                  // head was delivered
+	out      []byte                // written and not yet delivered
+	length   int64                 // declared; -1 is unknown
+	written  int64
 
 	mu      sync.Mutex
-	cond    sync.Cond
-	in      []byte // request bytes that the handler has not read
+	changed sync.Cond
+	in      []byte // content that the handler has not read is in[off:]
+	off     int
 	inEnd   bool
+	closed  bool // the handler has closed the body
+	trailer []exchange.Field
 	credit  int  // response bytes that may be delivered
-	busy    bool // a response event is being delivered
-	ended   bool // the response has had its end
-	reset   bool
+	inside  int  // events of the response that are being delivered
+	over    bool // the end of the response was delivered, or is about to be
+	reset   bool // whoever leaves last delivers a reset
 	code    exchange.Code
-	trailer []exchange.Field // of the request
+	cause   error
 }
 
-func (c *handling) Begin() { go c.serve() } // ends with the handler, which a reset's context tells to
+// serverKey is the value of http.ServerContextKey. httputil.ReverseProxy breaks a
+// response that it could not copy only if it sees one; else it would end it as if it
+// were whole.
+var serverKey = new(http.Server)
 
-func (c *handling) Data(b []byte) {
-	c.mu.Lock()
-	if !c.reset {
-		c.in = append(c.in, b...)
+func (x *handled) newRequest(head *exchange.RequestHead) *http.Request {
+	ctx, cancel := context.WithCancel(context.WithValue(context.Background(), http.ServerContextKey, serverKey))
+	x.cancel = cancel
+	u, err := url.ParseRequestURI(head.Path)
+	if head.Path == "*" {
+		u, err = &url.URL{Path: "*"}, nil
 	}
-	c.mu.Unlock()
-	c.cond.Broadcast()
+	if err != nil {
+		return nil
+	}
+	r := &http.Request{
+		Method: head.Method, URL: u, RequestURI: head.Path, Host: head.Authority,
+		Proto: "HTTP/2.0", ProtoMajor: 2, Header: make(http.Header, len(head.Fields)),
+		Body: (*body)(x), ContentLength: head.Length, TLS: head.TLS,
+	}
+	if head.Addr != nil {
+		r.RemoteAddr = head.Addr.String()
+	}
+	if head.Protocol != "" {
+		r.Header[":protocol"] = []string{head.Protocol} // as net/http does (RFC 8441)
+	}
+	values := make([]string, len(head.Fields))
+	for i, f := range head.Fields {
+		key := http.CanonicalHeaderKey(f.Name)
+		switch old := r.Header[key]; {
+		case f.Name == "trailer":
+			r.Trailer = declare(r.Trailer, f.Value)
+		case old == nil:
+			values[i] = f.Value
+			r.Header[key] = values[i : i+1 : i+1]
+		case f.Name == "cookie":
+			old[0] += "; " + f.Value // crumbs (RFC 9113, section 8.2.3)
+		default:
+			r.Header[key] = append(old, f.Value)
+		}
+	}
+	return r.WithContext(ctx)
 }
 
-func (c *handling) End(trailer []exchange.Field) {
-	c.mu.Lock()
-	c.inEnd, c.trailer = true, own(trailer)
-	c.mu.Unlock()
-	c.cond.Broadcast()
+func declare(h http.Header, names string) http.Header {
+	if h == nil {
+		h = http.Header{}
+	}
+	for name := range strings.SplitSeq(names, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			h[http.CanonicalHeaderKey(name)] = nil
+		}
+	}
+	return h
 }
 
-func (c *handling) Credit(n int) {
-	c.mu.Lock()
-	c.credit += n
-	c.mu.Unlock()
-	c.cond.Broadcast()
+// Begin implements [exchange.Request].
+func (x *handled) Begin() {
+	go x.run() // ends when the handler returns, which a reset asks it to
 }
 
-func (c *handling) Done(bool) { c.cancel() }
+// Data implements [exchange.Request].
+func (x *handled) Data(b []byte) {
+	x.mu.Lock()
+	switch {
+	case x.over || x.reset:
+	case x.closed: // the handler doesn't want it, and goes on
+		x.mu.Unlock()
+		x.response.Credit(len(b))
+		return
+	default:
+		if x.in == nil {
+			x.in = *datas.Get().(*[]byte)
+		} else if x.off > 0 && len(x.in)+len(b) > cap(x.in) {
+			x.in = x.in[:copy(x.in, x.in[x.off:])]
+			x.off = 0
+		}
+		x.in = append(x.in, b...)
+		x.changed.Broadcast()
+	}
+	x.mu.Unlock()
+}
 
-// Reset ends the response, whatever the handler does about it.
-func (c *handling) Reset(code exchange.Code) { c.end(code, nil) }
+// End implements [exchange.Request].
+func (x *handled) End(trailer []exchange.Field) {
+	x.mu.Lock()
+	x.inEnd = true
+	x.trailer = append(x.trailer, trailer...)
+	x.changed.Broadcast()
+	x.mu.Unlock()
+}
 
-func (c *handling) end(code exchange.Code, cause error) {
-	c.mu.Lock()
-	if c.ended || c.reset {
-		c.mu.Unlock()
+// Credit implements [exchange.Request].
+func (x *handled) Credit(n int) {
+	x.mu.Lock()
+	x.credit += n
+	x.changed.Broadcast()
+	x.mu.Unlock()
+}
+
+// Reset implements [exchange.Request].
+func (x *handled) Reset(code exchange.Code) { x.fail(code, nil) }
+
+// Done implements [exchange.Request].
+func (x *handled) Done(bool) { x.cancel() }
+
+// fail ends the response with a reset, unless it is over.
+func (x *handled) fail(code exchange.Code, cause error) {
+	x.mu.Lock()
+	if x.over || x.reset {
+		x.mu.Unlock()
 		return
 	}
-	c.reset, c.code = true, code
-	c.in = nil
-	tell := !c.busy
-	c.ended = tell
-	c.mu.Unlock()
-	c.cancel()
-	c.cond.Broadcast()
+	x.reset, x.code, x.cause = true, code, cause
+	x.freeLocked()
+	tell := x.claimLocked()
+	x.changed.Broadcast()
+	x.mu.Unlock()
+	x.cancel()
 	if tell {
-		c.response.Reset(code, cause)
+		x.response.Reset(code, cause)
 	}
 }
 
-// deliver brackets a response event. It says false if the response has ended.
-func (c *handling) deliver(last bool, event func()) bool {
-	c.mu.Lock()
-	if c.ended {
-		c.mu.Unlock()
+// claimLocked says whether the caller has to deliver the reset: nobody else is inside
+// of a response event.
+func (x *handled) claimLocked() bool {
+	if !x.reset || x.over || x.inside > 0 {
 		return false
 	}
-	c.busy, c.ended = true, last
-	c.mu.Unlock()
-	c.h.o.Work.Enter()
-	event()
-	c.mu.Lock()
-	c.busy = false
-	tell := c.reset && !c.ended
-	c.ended = c.ended || tell
-	code := c.code
-	c.mu.Unlock()
+	x.over = true
+	return true
+}
+
+// freeLocked drops the content that was not read.
+func (x *handled) freeLocked() {
+	if cap(x.in) > 0 && cap(x.in) <= 2*rpc.WindowDefault {
+		b := x.in[:0]
+		datas.Put(&b)
+	}
+	x.in, x.off = nil, 0
+}
+
+// leave ends what inside++ began.
+func (x *handled) leave() {
+	x.mu.Lock()
+	x.inside--
+	tell := x.claimLocked()
+	code, cause := x.code, x.cause
+	x.mu.Unlock()
 	if tell {
-		c.response.Reset(code, nil)
+		x.response.Reset(code, cause)
 	}
-	c.h.o.Work.Leave()
-	return !tell
+	x.h.o.leave()
 }
 
-// serve runs the handler.
-func (c *handling) serve() {
-	defer c.cancel()
+// run is the goroutine of the handler.
+func (x *handled) run() {
+	defer x.cancel()
+	ended := false
 	defer func() {
-		if p := recover(); p != nil {
-			c.end(exchange.InternalError, fmt.Errorf("the handler panicked: %v", p))
+		p := recover()
+		if ended {
+			return
 		}
+		cause := fmt.Errorf("the handler panicked: %v", p)
+		if p == http.ErrAbortHandler || p == nil {
+			cause = errors.New("the handler aborted the response") // or its goroutine, by runtime.Goexit
+		} else if log := x.h.o.Log; log != nil {
+			log.Error("panic in an in-process handler", "panic", p, "stack", string(debug.Stack()))
+		}
+		x.fail(exchange.InternalError, cause)
 	}()
-	c.h.h.ServeHTTP(c, c.request)
-	trailer := c.takeTrailer()
-	if !c.heading && len(c.out) == 0 && len(trailer) == 0 {
-		c.snapshot(http.StatusOK)
-		c.deliver(true, func() {
-			c.response.Head(&exchange.ResponseHead{Status: c.status, Fields: c.head}, true)
-		})
-		return
+	if x.request == nil {
+		http.Error(x, "malformed path", http.StatusBadRequest)
+	} else {
+		x.h.h.ServeHTTP(x, x.request)
 	}
-	if c.flush() != nil {
-		return
-	}
-	c.deliver(true, func() { c.response.End(trailer) })
+	x.finish()
+	ended = true
 }
-
-// takeTrailer reads both ways of net/http to set trailers.
-func (c *handling) takeTrailer() []exchange.Field {
-	t := http.Header{}
-	for k, vs := range c.header {
-		if name, ok := strings.CutPrefix(k, http.TrailerPrefix); ok {
-			t[http.CanonicalHeaderKey(name)] = vs
-			delete(c.header, k)
-		}
-	}
-	for _, v := range c.header["Trailer"] {
-		for name := range strings.SplitSeq(v, ",") {
-			k := http.CanonicalHeaderKey(strings.TrimSpace(name))
-			if vs, ok := c.header[k]; ok {
-				t[k] = vs
-				if c.status == 0 {
-					delete(c.header, k)
-				}
-			}
-		}
-	}
-	return fields(t)
-}
-
-func (c *handling) Header() http.Header { return c.header }
-
-// snapshot fixes the head; what is changed in Header later counts for trailers only.
-func (c *handling) snapshot(status int) {
-	if c.status != 0 {
-		return
-	}
-	c.status = status
-	c.head = fields(c.header)
-}
-
-func (c *handling) WriteHeader(status int) {
-	if status < 200 {
-		f := fields(c.header)
-		c.deliver(false, func() { c.response.Inform(&exchange.ResponseHead{Status: status, Fields: f}) })
-		return
-	}
-	c.snapshot(status)
-}
-
-func (c *handling) Write(p []byte) (int, error) {
-	c.snapshot(http.StatusOK)
-	for n := 0; n < len(p); {
-		m := min(len(p)-n, piece-len(c.out))
-		c.out = append(c.out, p[n:n+m]...)
-		n += m
-		if len(c.out) == piece {
-			if err := c.flush(); err != nil {
-				return n, err
-			}
-		}
-	}
-	return len(p), nil
-}
-
-// Flush implements [http.Flusher].
-func (c *handling) Flush() { _ = c.FlushError() }
-
-// FlushError is what http.ResponseController calls.
-func (c *handling) FlushError() error {
-	c.snapshot(http.StatusOK)
-	return c.flush()
-}
-
-// flush delivers what was written, as credit allows.
-func (c *handling) flush() error {
-	c.snapshot(http.StatusOK)
-	if !c.heading {
-		c.heading = true
-		if !c.deliver(false, func() { c.response.Head(&exchange.ResponseHead{Status: c.status, Fields: c.head}, false) }) {
-			return errOver
-		}
-	}
-	for b := c.out; len(b) > 0; {
-		c.mu.Lock()
-		for c.credit <= 0 && !c.ended && !c.reset {
-			c.cond.Wait()
-		}
-		n := min(c.credit, len(b))
-		c.credit -= n
-		c.mu.Unlock()
-		if n <= 0 || !c.deliver(false, func() { c.response.Data(b[:n]) }) {
-			return errOver
-		}
-		b = b[n:]
-	}
-	c.out = c.out[:0]
-	return nil
-}
-
-// body is the request's body as the handler reads it.
-type body handling
-
-func (b *body) Read(p []byte) (int, error) {
-	c := (*handling)(b)
-	c.mu.Lock()
-	for len(c.in) == 0 && !c.inEnd && !c.reset && !c.ended {
-		c.cond.Wait()
-	}
-	n := copy(p, c.in)
-	c.in = c.in[n:]
-	if len(c.in) == 0 {
-		c.in = nil
-	}
-	ended, reset, trailer := c.inEnd && n == 0, (c.reset || c.ended) && n == 0, c.trailer
-	c.mu.Unlock()
-	switch {
-	case n > 0:
-		c.h.o.Work.Enter()
-		c.response.Credit(n)
-		c.h.o.Work.Leave()
-		return n, nil
-	case reset:
-		return 0, errReset
-	case ended:
-		addFields(c.request.Trailer, trailer, "")
-		return 0, io.EOF
-	}
-	return 0, nil
-}
-
-func (b *body) Close() error { return nil }

@@ -1,301 +1,375 @@
 package blocking
 
 import (
-	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
+	"github.com/sluice-rpc/sluice/rpc"
 )
 
-// ServeHTTP serves a request of net/http as an exchange, on the caller's goroutine and,
-// unless the request body is small, one more that reads it.
+// pieceSize is how much of a request is read at once. A client that streams keeps such
+// a buffer while it is silent, so it is small.
+const pieceSize = 16 << 10
+
+var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
+
+// ServeHTTP gives a request to h and writes its response. It returns when the exchange
+// is over and nothing of it runs any more; like every http.Handler it may panic with
+// http.ErrAbortHandler.
 //
-// What is weaker than on a carrier of our own: reset codes become a broken connection,
-// and the order of fields with different names is lost.
+// It reads the request and writes the response at the same time, also on HTTP/1.1.
 func ServeHTTP(h exchange.Handler, w http.ResponseWriter, r *http.Request, o Options) {
-	s := &serving{w: w, r: r, o: o, rc: http.NewResponseController(w), notify: make(chan struct{}, 1), credit: window}
-	s.cond.L = &s.mu
-	_ = s.rc.EnableFullDuplex() // HTTP/1.1; elsewhere it is so anyway
-
-	carrier := "h1"
-	if r.ProtoMajor == 2 {
-		carrier = "h2"
-	} else if r.ProtoMajor == 3 {
-		carrier = "h3"
+	if r.Method == http.MethodConnect && r.Header.Get(":protocol") == "" {
+		http.Error(w, "CONNECT: this is not a forward proxy", http.StatusNotImplemented)
+		return
 	}
-	scheme := "http"
-	if r.TLS != nil {
-		scheme = "https"
+	s := &served{w: w, r: r, ctl: http.NewResponseController(w), o: &o, window: rpc.WindowDefault, wake: make(chan struct{}, 1)}
+	if r.ProtoMajor == 1 {
+		_ = s.ctl.EnableFullDuplex() // if it can't, requests are read whole before responses begin
 	}
-	head := exchange.RequestHead{
-		Method: r.Method, Scheme: scheme, Authority: r.Host, Path: r.URL.RequestURI(), Fields: fields(r.Header),
-		Length: r.ContentLength, TLS: r.TLS, Carrier: carrier, Addr: addr(r.RemoteAddr),
-	}
-	s.o.Work.Enter()
-	s.req = h.Start(&head, s)
-	s.req.Begin()
-	s.o.Work.Leave()
-
-	if r.ContentLength >= 0 && r.ContentLength <= piece {
-		s.readBody()
-	} else {
-		s.reader.Go(s.readBody) // ends with the body, or below
-	}
-	delivered := s.write()
-	s.stopReading()
-	s.req.Done(delivered)
-	if s.abort {
-		panic(http.ErrAbortHandler) // nothing else breaks the connection
-	}
+	buf := pieces.Get().(*[pieceSize]byte)
+	defer pieces.Put(buf)
+	s.serve(h, buf[:])
 }
 
-// addr is a peer's address as text.
-type addr string
-
-func (a addr) Network() string { return "tcp" }
-func (a addr) String() string  { return string(a) }
-
-var _ net.Addr = addr("")
-
-// serving is one exchange. As an exchange.Response it queues what is to be written.
-type serving struct {
+// served is an exchange that net/http serves. The goroutine of ServeHTTP reads the
+// request first and then writes the response. Only if response events come while it
+// still reads, a second goroutine writes them.
+type served struct {
 	w   http.ResponseWriter
 	r   *http.Request
-	rc  *http.ResponseController
-	o   Options
+	ctl *http.ResponseController
+	o   *Options
 	req exchange.Request
 
-	notify chan struct{} // the writer has something to look at
-	reader sync.WaitGroup
+	mu sync.Mutex
 
-	mu      sync.Mutex
-	cond    sync.Cond // credit, or over
-	credit  int       // request bytes that may be delivered
-	over    bool      // the reader is to stop
-	read    bool      // the reader has reached the end of the body
-	informs []exchange.ResponseHead
-	head    *exchange.ResponseHead
-	data    []byte
-	spare   []byte
-	trailer []exchange.Field
-	ended   bool
-	reset   bool
-	code    exchange.Code
+	// The request.
+	window   int           // content that may be pushed now
+	starved  bool          // the reader waits for window
+	credited chan struct{} // wakes it
+	inBody   bool          // ServeHTTP's goroutine is busy with reading
+	reading  bool          // it is inside of Body.Read
+	sawEOF   bool
+	readErr  error // the client's request is broken
+	reset    bool  // Request.Reset was called
+	stop     bool  // the response is over; read no more
 
-	wrote bool // the head
-	abort bool
+	// The response.
+	queue   queue
+	final   bool          // its last event has come
+	listed  bool          // on the list of Work
+	writing bool          // somebody writes, or has written
+	written chan struct{} // closed when the second goroutine has ended
+	quit    bool          // a handler panicked: drop everything
+	wake    chan struct{}
+
+	// The writer's, and after it ServeHTTP's.
+	spare     []byte // the other buffer of queue.data
+	wroteHead bool
+	dead      bool // a write has failed
+	abort     bool // the response can't end well: cut it off
+	delivered bool
+	panicked  error
+	deadline  time.Time // when the write deadline was set last
 }
 
-func (s *serving) wake() {
-	select {
-	case s.notify <- struct{}{}:
-	default:
+// serve carries out the exchange.
+func (s *served) serve(h exchange.Handler, buf []byte) {
+	over := false
+	defer func() {
+		if !over {
+			s.wait(true) // a handler panicked
+		}
+	}()
+	n, eof, err := s.first(buf)
+	if err != nil {
+		over = true
+		s.refuseRest()
+		http.Error(s.w, brokenRequest, http.StatusBadRequest)
+		return
+	}
+	more := s.start(h, buf[:n], eof)
+	for more {
+		more = s.read(buf)
+	}
+	s.wait(false)
+	over = true
+	s.refuseRest()
+	s.req.Done(s.delivered)
+	switch {
+	case s.panicked != nil:
+		panic(s.panicked)
+	case s.abort:
+		s.cut()
 	}
 }
 
-func (s *serving) Inform(h *exchange.ResponseHead) {
-	s.mu.Lock()
-	s.informs = append(s.informs, exchange.ResponseHead{Status: h.Status, Fields: own(h.Fields)})
-	s.mu.Unlock()
-	s.wake()
-}
-
-func (s *serving) Head(h *exchange.ResponseHead, end bool) {
-	s.mu.Lock()
-	s.head = &exchange.ResponseHead{Status: h.Status, Fields: own(h.Fields)}
-	s.ended = s.ended || end
-	s.mu.Unlock()
-	s.wake()
-}
-
-func (s *serving) Data(b []byte) {
-	s.mu.Lock()
-	s.data = append(s.data, b...)
-	s.mu.Unlock()
-	s.wake()
-}
-
-func (s *serving) End(trailer []exchange.Field) {
-	s.mu.Lock()
-	s.trailer, s.ended = own(trailer), true
-	s.mu.Unlock()
-	s.wake()
-}
-
-func (s *serving) Reset(code exchange.Code, _ error) {
-	s.mu.Lock()
-	s.reset, s.code = true, code
-	s.mu.Unlock()
-	s.wake()
-}
-
-func (s *serving) Credit(n int) {
-	s.mu.Lock()
-	s.credit += n
-	s.mu.Unlock()
-	s.cond.Signal()
-}
-
-// readBody delivers the request body, as far as there is credit.
-func (s *serving) readBody() {
-	buf := make([]byte, min(piece, max(s.r.ContentLength, 512)))
-	if s.r.ContentLength < 0 {
-		buf = make([]byte, piece)
+// first reads the beginning of a request whose length is known to be small, so that
+// its head and content go on in one batch. Nothing is lost by waiting for it, as its
+// client sends it anyway; one that asks first (Expect) is not made to wait.
+func (s *served) first(buf []byte) (n int, eof bool, err error) {
+	if s.r.Body == nil || s.r.Body == http.NoBody || s.r.ContentLength == 0 {
+		s.sawEOF = true
+		return 0, true, nil
 	}
-	for {
-		s.mu.Lock()
-		for s.credit <= 0 && !s.over {
-			s.cond.Wait()
-		}
-		n, over := min(s.credit, len(buf)), s.over
-		s.mu.Unlock()
-		if over {
-			return
-		}
-		n, err := s.r.Body.Read(buf[:n])
-		s.mu.Lock()
-		s.credit -= n
-		over = s.over
-		s.read = err == io.EOF
-		s.mu.Unlock()
-		if over {
-			return
-		}
-		s.o.Work.Enter()
-		if n > 0 {
-			s.req.Data(buf[:n])
-		}
-		switch {
-		case err == io.EOF:
-			var trailer []exchange.Field
-			if len(s.r.Trailer) > 0 {
-				trailer = fields(s.r.Trailer)
-			}
-			s.req.End(trailer)
-		case err != nil:
-			s.req.Reset(exchange.Disconnected)
-		}
-		s.o.Work.Leave()
-		if err != nil {
-			return
-		}
+	if s.r.ContentLength < 0 || s.r.ContentLength > rpc.WindowDefault || s.r.Header.Get("Expect") != "" {
+		return 0, false, nil
 	}
+	for n == 0 && err == nil {
+		n, err = s.r.Body.Read(buf)
+	}
+	if errors.Is(err, io.EOF) {
+		s.sawEOF = true
+		return n, true, nil
+	}
+	return n, false, err
 }
 
-// stopReading ends the reader and waits for it. A request that has not ended costs the
-// connection, unless the server can read it away.
-func (s *serving) stopReading() {
+// start begins the exchange with what is known of it, and says whether there is more
+// to read.
+func (s *served) start(h exchange.Handler, b []byte, eof bool) (more bool) {
+	s.o.enter()
+	defer s.o.leave()
+	s.window -= len(b)
+	s.req = h.Start(requestHead(s.r), s)
+	s.req.Begin()
+	if len(b) > 0 && !s.isFinal() {
+		s.req.Data(b)
+	}
+	if eof && !s.isFinal() {
+		s.req.End(requestTrailer(s.r))
+	}
+	return !eof
+}
+
+func (s *served) isFinal() bool {
 	s.mu.Lock()
-	s.over = true
-	read := s.read
-	s.mu.Unlock()
-	s.cond.Broadcast()
-	if !read {
-		_ = s.rc.SetReadDeadline(time.Unix(1, 0)) // wakes a Read that waits
-	}
-	s.reader.Wait()
+	defer s.mu.Unlock()
+	return s.final || s.reset
 }
 
-// write writes the response until its end, and says whether the client got it.
-func (s *serving) write() (delivered bool) {
-	gone := s.r.Context().Done()
-	var failed error
-	for {
-		select {
-		case <-s.notify:
-		case <-gone:
-			gone = nil
-			if failed == nil {
-				failed = s.r.Context().Err()
-				s.lose(failed)
-			}
-			continue
-		}
-		s.mu.Lock()
-		informs, head, data := s.informs, s.head, s.data
-		s.informs, s.head, s.data = nil, nil, s.spare[:0]
-		s.spare = nil
-		ended, reset, trailer := s.ended, s.reset, s.trailer
-		s.mu.Unlock()
-
-		if s.o.Stall > 0 && failed == nil && len(data) > 0 {
-			_ = s.rc.SetWriteDeadline(time.Now().Add(s.o.Stall))
-		}
-		for i := range informs {
-			if informs[i].Status != http.StatusContinue { // net/http sends its own
-				s.writeHead(&informs[i])
-				clear(s.w.Header())
-			}
-		}
-		if head != nil && !reset {
-			s.writeHead(head)
-			s.wrote = true
-		}
-		if len(data) > 0 {
-			if failed == nil {
-				if _, failed = s.w.Write(data); failed != nil {
-					s.lose(failed)
-				}
-			}
-			s.o.Work.Enter()
-			s.req.Credit(len(data))
-			s.o.Work.Leave()
-		}
-		s.mu.Lock()
-		s.spare = data[:0]
-		if cap(s.spare) > window {
-			s.spare = nil
-		}
-		s.mu.Unlock()
-		switch {
-		case reset:
-			return s.broken(failed)
-		case ended:
-			addFields(s.w.Header(), trailer, http.TrailerPrefix)
-			return failed == nil
-		case failed == nil && s.wrote:
-			if failed = s.rc.Flush(); failed != nil && !errors.Is(failed, http.ErrNotSupported) {
-				s.lose(failed)
-			} else {
-				failed = nil
-			}
-		}
-	}
-}
-
-// lose tells the handler that the client is gone.
-func (s *serving) lose(err error) {
-	code := exchange.Disconnected
-	if errors.Is(err, context.Canceled) {
-		code = exchange.Cancel
-	}
-	s.o.Work.Enter()
-	s.req.Reset(code)
-	s.o.Work.Leave()
-}
-
-func (s *serving) writeHead(h *exchange.ResponseHead) {
-	addFields(s.w.Header(), h.Fields, "")
-	s.w.WriteHeader(h.Status)
-}
-
-// broken ends a response that was reset. Before the first byte there has to be an
-// answer all the same: a browser whose HTTP/1.1 connection breaks without one sends its
-// POST again, up to five times.
-func (s *serving) broken(failed error) bool {
-	if failed != nil || s.wrote {
-		s.abort = true
+// read reads and pushes one piece of the request, and says whether to go on.
+func (s *served) read(buf []byte) (more bool) {
+	n := s.waitCredit(len(buf))
+	if n == 0 {
 		return false
 	}
-	status := http.StatusBadGateway
-	if s.code == exchange.EnhanceYourCalm {
-		status = http.StatusServiceUnavailable
+	n, err := s.r.Body.Read(buf[:n])
+	eof := errors.Is(err, io.EOF)
+
+	s.mu.Lock()
+	s.reading = false
+	s.sawEOF = eof
+	s.window -= n
+	over := s.final || s.reset || s.stop
+	if err != nil || over {
+		s.inBody = false // from here on this goroutine comes to the response by itself
 	}
-	http.Error(s.w, "the exchange was reset: "+s.code.String(), status)
-	return true
+	if err != nil && !eof && !over {
+		s.readErr = err
+	}
+	s.mu.Unlock()
+
+	switch {
+	case over:
+		return false
+	case err != nil && !eof:
+		// Half a request is not a request: it is taken back, and never ended.
+		s.resetRequest(exchange.Cancel)
+		return false
+	}
+	s.push(buf[:n], eof)
+	return !eof
+}
+
+func (s *served) push(b []byte, eof bool) {
+	s.o.enter()
+	defer s.o.leave()
+	if len(b) > 0 {
+		s.req.Data(b)
+	}
+	if eof {
+		s.req.End(requestTrailer(s.r))
+	}
+}
+
+// waitCredit waits until something may be read, and returns how much; 0 is never.
+func (s *served) waitCredit(most int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		if s.final || s.reset || s.stop {
+			s.inBody = false
+			return 0
+		}
+		if !s.inBody {
+			s.inBody = true
+			s.beginWriterLocked()
+		}
+		if s.window > 0 {
+			s.reading = true
+			return min(most, s.window)
+		}
+		s.starved = true
+		if s.credited == nil {
+			s.credited = make(chan struct{}, 1)
+		}
+		s.mu.Unlock()
+		gone := false
+		select {
+		case <-s.credited:
+		case <-s.r.Context().Done():
+			gone = true
+		}
+		if gone {
+			s.resetRequest(exchange.Cancel)
+		}
+		s.mu.Lock()
+	}
+}
+
+// resetRequest takes the request back, unless the response is over.
+func (s *served) resetRequest(code exchange.Code) {
+	s.mu.Lock()
+	if s.final || s.reset {
+		s.mu.Unlock()
+		return
+	}
+	s.reset = true
+	s.feedLocked()
+	s.mu.Unlock()
+	s.o.enter()
+	defer s.o.leave()
+	s.req.Reset(code)
+}
+
+// feedLocked wakes the reader, if it waits for credit.
+func (s *served) feedLocked() {
+	if s.starved {
+		s.starved = false
+		select {
+		case s.credited <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Credit implements [exchange.Response].
+func (s *served) Credit(n int) {
+	s.mu.Lock()
+	s.window += n
+	if s.window > 0 {
+		s.feedLocked()
+	}
+	s.mu.Unlock()
+}
+
+// wait writes the response, or waits for the goroutine that does.
+func (s *served) wait(quit bool) {
+	s.mu.Lock()
+	s.inBody = false
+	s.quit = s.quit || quit
+	second := s.writing
+	s.writing = true
+	s.mu.Unlock()
+	switch {
+	case second && s.written != nil:
+		s.signal()
+		<-s.written
+	case !quit:
+		s.write()
+	}
+}
+
+// refuseRest makes net/http close a connection of HTTP/1.1 after the reply if the
+// request has not come whole. It must not be left to net/http: with both directions
+// open it would take the rest of the content for the next request once reading has
+// timed out.
+func (s *served) refuseRest() {
+	s.mu.Lock()
+	eof := s.sawEOF
+	s.mu.Unlock()
+	if eof || s.r.ProtoMajor != 1 {
+		return
+	}
+	closeAfterReply(s.w)
+	// Nothing more is waited for; net/http would like to read a little of the rest.
+	_ = s.ctl.SetReadDeadline(time.Unix(1, 0))
+}
+
+// closeAfterReply tells net/http to send the reply, to close its side, and to give the
+// client a moment to read. The documented way to that is a reader of more bytes than
+// are allowed.
+func closeAfterReply(w http.ResponseWriter) {
+	for {
+		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			break
+		}
+		w = u.Unwrap()
+	}
+	_, _ = http.MaxBytesReader(w, io.NopCloser(strings.NewReader("too much")), 1).Read(make([]byte, 2))
+}
+
+// cut ends a connection or stream in a way that can't be taken for the end of the
+// response.
+func (s *served) cut() {
+	if !s.r.ProtoAtLeast(1, 1) {
+		// HTTP/1.0 ends content by closing, so it has to be closed rudely.
+		if c, _, err := s.ctl.Hijack(); err == nil {
+			rudely(c)
+			return
+		}
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// rudely closes a connection so that its peer sees an error: without TLS by a reset,
+// with TLS without a close_notify.
+func rudely(c net.Conn) {
+	for {
+		n, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		c = n.NetConn()
+	}
+	if l, ok := c.(interface{ SetLinger(sec int) error }); ok {
+		_ = l.SetLinger(0)
+	}
+	_ = c.Close()
+}
+
+// writer is the second goroutine. It ends when the response is over, for which
+// ServeHTTP waits.
+func (s *served) writer() {
+	defer close(s.written)
+	defer func() {
+		if p := recover(); p != nil {
+			s.panicked = fmt.Errorf("%v\n\n%s", p, debug.Stack())
+		}
+		s.interrupt()
+	}()
+	s.write()
+}
+
+// interrupt makes the reader stop.
+func (s *served) interrupt() {
+	s.mu.Lock()
+	s.stop = true
+	reading := s.reading
+	s.feedLocked()
+	s.mu.Unlock()
+	if reading && s.ctl.SetReadDeadline(time.Unix(1, 0)) != nil {
+		_ = s.r.Body.Close()
+	}
 }

@@ -222,3 +222,6 @@ func (r *replay) Read(p []byte) (int, error) {
 	}
 	return r.Conn.Read(p)
 }
+
+// NetConn returns the connection below, for who wants to close it in a special way.
+func (r *replay) NetConn() net.Conn { return r.Conn }

@@ -1,11 +1,18 @@
 // Package http1 is the carrier for HTTP/1.1: net/http's server, fed with connections
 // that were accepted and sniffed elsewhere.
+//
+// Framing, and with it the defence against request smuggling, is net/http's: of a
+// length and chunks chunks win, obsolete line folding becomes a space, Upgrade is not
+// followed. What it leaves open is closed here and in package blocking: CONNECT is
+// refused, and a connection whose request was not read to its end is not used again.
 package http1
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -17,14 +24,14 @@ import (
 	"github.com/sluice-rpc/sluice/internal/netio"
 )
 
-// A Config says what the server allows.
+// A Config says what the server allows. Zero is no limit, MaxHeaderBytes excepted.
 type Config struct {
 	Work           *netio.Work
-	HeaderTimeout  time.Duration
-	IdleTimeout    time.Duration
-	Stall          time.Duration
-	MaxHeaderBytes int
-	Logger         *slog.Logger
+	HeaderTimeout  time.Duration // a begun request head
+	IdleTimeout    time.Duration // between requests
+	Stall          time.Duration // one write
+	MaxHeaderBytes int           // net/http allows 4 KiB more, and counts no overhead; zero is 1 MiB
+	Logger         *slog.Logger  // nil is silent
 }
 
 // A Server serves HTTP/1.1 connections.
@@ -34,44 +41,24 @@ type Server struct {
 	ended chan struct{}
 }
 
-// New returns a Server that gives every exchange to h.
+// New returns a Server that gives every exchange to h. Close or Shutdown ends it.
 func New(h exchange.Handler, cfg Config) *Server {
-	o := blocking.Options{Work: cfg.Work, Stall: cfg.Stall}
-	s := &Server{feed: &feed{conns: make(chan net.Conn), closed: make(chan struct{})}, ended: make(chan struct{})}
+	// Stalls are watched by the connection, which sees every write.
+	o := blocking.Options{Work: cfg.Work, Log: cfg.Logger}
+	s := &Server{feed: &feed{conns: make(chan net.Conn), closed: make(chan struct{}), stall: cfg.Stall}, ended: make(chan struct{})}
 	s.srv = http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.Method == http.MethodConnect {
-				http.Error(w, "this is no forward proxy", http.StatusMethodNotAllowed)
-				return
-			}
-			// net/http looks for a *tls.Conn, and sees our wrapper.
-			r.TLS, _ = r.Context().Value(tlsKey{}).(*tls.ConnectionState)
 			blocking.ServeHTTP(h, w, r, o)
 		}),
 		ReadHeaderTimeout: cfg.HeaderTimeout, IdleTimeout: cfg.IdleTimeout, MaxHeaderBytes: cfg.MaxHeaderBytes,
+		ConnState: connState, ConnContext: connContext,
+		// "OPTIONS *" is an exchange like others.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     log.New(errorLog{cfg.Logger}, "", 0),
+		Protocols:                    new(http.Protocols),
 	}
-	s.srv.Protocols = new(http.Protocols)
 	s.srv.Protocols.SetHTTP1(true)
-	if cfg.Logger != nil {
-		s.srv.ErrorLog = slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug)
-	} else {
-		s.srv.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
-	}
-	s.srv.ConnState = func(c net.Conn, state http.ConnState) {
-		if f, ok := c.(*fed); ok && (state == http.StateClosed || state == http.StateHijacked) {
-			f.once.Do(func() { close(f.done) })
-		}
-	}
-	s.srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
-		if f, ok := c.(*fed); ok {
-			if t, ok := f.Conn.(*tls.Conn); ok {
-				state := t.ConnectionState()
-				return context.WithValue(ctx, tlsKey{}, &state)
-			}
-		}
-		return ctx
-	}
-	go s.run() // ends with Close or Shutdown
+	go s.run() // ends with Close or Shutdown, which wait for it
 	return s
 }
 
@@ -80,9 +67,9 @@ func (s *Server) run() {
 	_ = s.srv.Serve(s.feed)
 }
 
-// ServeConn serves a connection until it ends.
+// ServeConn serves a connection until it ends. A *tls.Conn has had its handshake.
 func (s *Server) ServeConn(c net.Conn) {
-	f := &fed{Conn: c, done: make(chan struct{})}
+	f := &fed{Conn: c, stall: s.feed.stall, done: make(chan struct{})}
 	select {
 	case s.feed.conns <- f:
 		<-f.done
@@ -92,7 +79,7 @@ func (s *Server) ServeConn(c net.Conn) {
 }
 
 // Shutdown lets the running requests end, takes no new ones, and closes idle
-// connections.
+// connections, until ctx ends.
 func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.srv.Shutdown(ctx)
 	<-s.ended
@@ -105,14 +92,29 @@ func (s *Server) Close() {
 	<-s.ended
 }
 
-// tlsKey is where a connection's context has the state of its TLS.
-type tlsKey struct{}
+// connState lets ServeConn return when net/http lets go of a connection.
+func connState(c net.Conn, state http.ConnState) {
+	if state == http.StateClosed || state == http.StateHijacked {
+		c.(*fed).end()
+	}
+}
+
+// connContext tells who the peer is, which net/http can't see through the wrapper.
+func connContext(ctx context.Context, c net.Conn) context.Context {
+	p := &blocking.Peer{Addr: c.RemoteAddr()}
+	if t, ok := c.(*fed).Conn.(*tls.Conn); ok {
+		state := t.ConnectionState()
+		p.TLS = &state
+	}
+	return blocking.WithPeer(ctx, p)
+}
 
 // feed is a listener whose connections come from elsewhere.
 type feed struct {
 	conns  chan net.Conn
 	closed chan struct{}
 	once   sync.Once
+	stall  time.Duration
 }
 
 var errClosed = errors.New("http1: closed")
@@ -133,9 +135,63 @@ func (f *feed) Close() error {
 
 func (f *feed) Addr() net.Addr { return &net.TCPAddr{} }
 
-// fed is a connection that somebody waits for.
+// fed is a connection that somebody waits for. Each of its writes has a deadline.
 type fed struct {
 	net.Conn
-	once sync.Once
-	done chan struct{}
+	stall time.Duration
+	set   time.Time // when the deadline was set last; net/http writes from one goroutine at a time
+	once  sync.Once
+	done  chan struct{}
+}
+
+func (f *fed) end() { f.once.Do(func() { close(f.done) }) }
+
+// Write gives each write a while. A quarter of precision is given up for fewer timers.
+func (f *fed) Write(p []byte) (int, error) {
+	if f.stall > 0 {
+		if now := time.Now(); now.Sub(f.set) > f.stall/4 {
+			f.set = now
+			_ = f.Conn.SetWriteDeadline(now.Add(f.stall))
+		}
+	}
+	return f.Conn.Write(p)
+}
+
+// SetWriteDeadline does nothing: Write sets them. net/http would take them away after
+// each request.
+func (f *fed) SetWriteDeadline(time.Time) error { return nil }
+
+// SetDeadline is called by net/http when a connection is hijacked.
+func (f *fed) SetDeadline(t time.Time) error { return f.SetReadDeadline(t) }
+
+// CloseWrite is what net/http does before it closes politely.
+func (f *fed) CloseWrite() error {
+	for c := f.Conn; ; {
+		switch v := c.(type) {
+		case interface{ CloseWrite() error }:
+			return v.CloseWrite()
+		case interface{ NetConn() net.Conn }:
+			c = v.NetConn()
+		default:
+			return errors.ErrUnsupported
+		}
+	}
+}
+
+// NetConn returns what is below.
+func (f *fed) NetConn() net.Conn { return f.Conn }
+
+// errorLog is where net/http's own log goes: what clients did wrong is of no interest
+// to an operator, panics are.
+type errorLog struct{ log *slog.Logger }
+
+func (l errorLog) Write(b []byte) (int, error) {
+	if l.log != nil {
+		level := slog.LevelDebug
+		if bytes.HasPrefix(b, []byte("http: panic")) {
+			level = slog.LevelError
+		}
+		l.log.Log(context.Background(), level, "HTTP/1.1: "+string(bytes.TrimSpace(b)))
+	}
+	return len(b), nil
 }
