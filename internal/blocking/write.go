@@ -299,6 +299,7 @@ func (s *served) refuseRestBeforeHead() {
 	eof := s.sawEOF
 	s.mu.Unlock()
 	if !eof && s.r.ProtoMajor == 1 {
+		s.closing = true
 		closeAfterReply(s.w)
 	}
 }

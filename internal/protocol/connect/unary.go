@@ -215,6 +215,9 @@ func (t *toUnary) End(st rpc.Status, trailer rpc.Metadata) {
 		}
 	} else {
 		status = wire.HTTPStatus(st.Code)
+		if st.Code == rpc.Unimplemented && t.Schema == nil {
+			status = 404 // nobody knows this path
+		}
 		body = wire.AppendError(nil, &st)
 		f = append(f, exchange.Field{Name: "content-type", Value: "application/json"})
 	}
