@@ -59,7 +59,6 @@ type served struct {
 	inBody   bool          // ServeHTTP's goroutine is busy with reading
 	reading  bool          // it is inside of Body.Read
 	sawEOF   bool
-	bodyErr  bool  // Body.Read has failed
 	readErr  error // the client's request is broken
 	reset    bool  // Request.Reset was called
 	stop     bool  // the response is over; read no more
@@ -76,7 +75,6 @@ type served struct {
 	// The writer's, and after it ServeHTTP's.
 	spare     []byte // the other buffer of queue.data
 	wroteHead bool
-	closing   bool // the head says that the connection will be closed
 	dead      bool // a write has failed
 	abort     bool // the response can't end well: cut it off
 	delivered bool
@@ -105,7 +103,6 @@ func (s *served) serve(h exchange.Handler, buf []byte) {
 	}
 	s.wait(false)
 	over = true
-	s.drain(buf)
 	s.refuseRest()
 	s.req.Done(s.delivered)
 	switch {
@@ -172,7 +169,6 @@ func (s *served) read(buf []byte) (more bool) {
 	s.mu.Lock()
 	s.reading = false
 	s.sawEOF = eof
-	s.bodyErr = err != nil && !eof
 	s.window -= n
 	over := s.final || s.reset || s.stop
 	if err != nil || over {
@@ -294,37 +290,6 @@ func (s *served) wait(quit bool) {
 	}
 }
 
-// A client of HTTP/1.1 may use its connection again as soon as it has sent its request
-// and has got the response. If the response's head has promised that, what is left of
-// the request is waited for a little, since a client that had sent all of it would
-// find the connection closed under its next request.
-const (
-	drainTime  = 100 * time.Millisecond
-	drainBytes = 256 << 10
-)
-
-// drain reads and drops the rest of a request after the response.
-func (s *served) drain(buf []byte) {
-	s.mu.Lock()
-	over := s.sawEOF || s.bodyErr
-	s.mu.Unlock()
-	if over || s.closing || s.dead || s.abort || s.r.ProtoMajor != 1 {
-		return
-	}
-	_ = s.ctl.SetReadDeadline(time.Now().Add(drainTime))
-	for left := drainBytes; left > 0; {
-		n, err := s.r.Body.Read(buf)
-		left -= n
-		if err != nil {
-			s.sawEOF = errors.Is(err, io.EOF)
-			break
-		}
-	}
-	if s.sawEOF {
-		_ = s.ctl.SetReadDeadline(time.Time{})
-	}
-}
-
 // refuseRest makes net/http close a connection of HTTP/1.1 after the reply if the
 // request has not come whole. It must not be left to net/http: with both directions
 // open it would take the rest of the content for the next request once reading has
@@ -404,14 +369,7 @@ func (s *served) interrupt() {
 	reading := s.reading
 	s.feedLocked()
 	s.mu.Unlock()
-	if !reading {
-		return
-	}
-	soon := time.Unix(1, 0)
-	if s.r.ProtoMajor == 1 && !s.closing && !s.dead && !s.abort {
-		soon = time.Now().Add(drainTime)
-	}
-	if s.ctl.SetReadDeadline(soon) != nil {
+	if reading && s.ctl.SetReadDeadline(time.Unix(1, 0)) != nil {
 		_ = s.r.Body.Close()
 	}
 }

@@ -283,8 +283,8 @@ func (s *served) head(q *queue) {
 	}
 	if q.end {
 		s.trailer(q.trailer) // known before the head: so net/http chooses a framing that has trailers
-		s.refuseRestBeforeHead()
 	}
+	s.refuseRestBeforeHead()
 	status := q.head.Status
 	if status < 200 || status > 999 {
 		status = http.StatusBadGateway
@@ -292,14 +292,15 @@ func (s *served) head(q *queue) {
 	s.w.WriteHeader(status)
 }
 
-// refuseRestBeforeHead puts "Connection: close" into the head when the rest of the
-// request won't be read.
+// refuseRestBeforeHead puts "Connection: close" into the head of a response that
+// begins before the request has ended: whether its rest will be read is not known yet,
+// and a client that had sent it would find the connection closed under its next
+// request.
 func (s *served) refuseRestBeforeHead() {
 	s.mu.Lock()
 	eof := s.sawEOF
 	s.mu.Unlock()
 	if !eof && s.r.ProtoMajor == 1 {
-		s.closing = true
 		closeAfterReply(s.w)
 	}
 }
