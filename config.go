@@ -2,6 +2,7 @@ package sluice
 
 import (
 	"crypto/tls"
+	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -31,10 +32,15 @@ type Config struct {
 	Limits   Limits
 	Timeouts Timeouts
 
-	// Logger gets one record a call, at its end, and what an operator should know.
-	// Nil is silent.
+	// Logger gets what an operator should know. Nil is silent.
 	Logger *slog.Logger
-	// DisableAccessLog turns the records of calls off.
+	// AccessLog gets one line a call, at its end. Lines are buffered and bounded; what is
+	// dropped is counted. With nil, calls become records of Logger, which costs more.
+	AccessLog io.Writer
+	// AccessLogJSON makes JSON of the lines of AccessLog; else they are text as log/slog
+	// writes it.
+	AccessLogJSON bool
+	// DisableAccessLog turns the lines of calls off.
 	DisableAccessLog bool
 }
 

@@ -65,7 +65,13 @@ func New(cfg Config) (*Gateway, error) {
 		cfg: cfg, work: &netio.Work{}, keeper: h2.NewKeeper(), budget: h2.NewBudget(int64(cfg.Limits.BufferBytes)),
 		metrics: observe.NewMetrics(), wheel: policy.NewWheel(),
 	}
-	if cfg.Logger != nil && !cfg.DisableAccessLog {
+	switch {
+	case cfg.DisableAccessLog:
+	case cfg.AccessLog != nil && cfg.AccessLogJSON:
+		g.access = observe.NewAccessLog(cfg.AccessLog, observe.JSON, g.metrics)
+	case cfg.AccessLog != nil:
+		g.access = observe.NewAccessLog(cfg.AccessLog, observe.Text, g.metrics)
+	case cfg.Logger != nil:
 		g.access = observe.NewLoggerLog(cfg.Logger, g.metrics)
 	}
 	if g.schemas, err = newSchemas(&g.cfg); err != nil {

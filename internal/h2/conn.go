@@ -37,7 +37,6 @@ import (
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
 	"github.com/sluice-rpc/sluice/internal/netio"
-	"golang.org/x/net/http2/hpack"
 )
 
 // A Conn is one connection. As a client's it is an [exchange.Handler].
@@ -52,7 +51,7 @@ type Conn struct {
 
 	// The reader's alone.
 	in          input
-	dec         *hpack.Decoder
+	dec         *decoder
 	block       block
 	starts      []start
 	held        *stream // whose events the reader is delivering
@@ -161,8 +160,7 @@ func newConn(nc netio.Conn, cfg *Config) *Conn {
 	c.lastRead.Store(now.UnixNano())
 	c.recvOpen.Store(initialWindow)
 	c.enc = newEncoder()
-	c.dec = hpack.NewDecoder(4096, c.field)
-	c.dec.SetMaxStringLength(cfg.HeaderBytes)
+	c.dec = newDecoder(cfg.HeaderBytes, c.field)
 	return c
 }
 

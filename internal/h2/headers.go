@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
-	"golang.org/x/net/http2/hpack"
 )
 
 // block is a field section while its frames come in.
@@ -62,7 +61,7 @@ func (c *Conn) blockPiece(b []byte) error {
 	most := hopeless * c.cfg.HeaderBytes
 	n := min(len(b), most-bl.bytes)
 	bl.bytes += len(b)
-	_, err := c.dec.Write(b[:max(n, 0)])
+	err := c.dec.write(b[:max(n, 0)])
 	switch {
 	case bl.size > most, err == nil && bl.bytes > most:
 		c.cfg.LimitHit("header_bytes")
@@ -74,20 +73,21 @@ func (c *Conn) blockPiece(b []byte) error {
 }
 
 // field takes a decoded field.
-func (c *Conn) field(f hpack.HeaderField) {
+func (c *Conn) field(f decodedField) {
 	bl := &c.block
-	bl.size += len(f.Name) + len(f.Value) + 32
+	bl.size += f.size()
 	if bl.size > c.cfg.HeaderBytes || bl.invalid != "" {
 		return
 	}
-	if len(f.Name) > 0 && f.Name[0] == ':' {
-		bl.invalid = bl.pseudo.set(f.Name, f.Value)
+	if bl.invalid = f.invalid; bl.invalid != "" {
+		return
+	}
+	if f.name[0] == ':' {
+		bl.invalid = bl.pseudo.set(f.name, f.value)
 		return
 	}
 	bl.pseudo.regular = true
-	if bl.invalid = invalidField(f.Name, f.Value); bl.invalid == "" {
-		bl.fields = append(bl.fields, exchange.Field{Name: f.Name, Value: f.Value, Sensitive: f.Sensitive})
-	}
+	bl.fields = append(bl.fields, exchange.Field{Name: f.name, Value: f.value, Sensitive: f.sensitive})
 }
 
 func (p *pseudo) set(name, value string) string {
@@ -117,14 +117,16 @@ func (p *pseudo) set(name, value string) string {
 	}
 	p.seen |= bit
 	*to = value
-	return invalidValue(value)
+	return ""
 }
 
-// invalidField says what is wrong with a regular field (RFC 9113, sections 8.2.1 and
-// 8.2.2).
-func invalidField(name, value string) string {
+// invalid says what is wrong with a field (RFC 9113, sections 8.2.1 and 8.2.2).
+func invalid(name, value string) string {
 	if name == "" {
 		return "a field without a name"
+	}
+	if name[0] == ':' {
+		return invalidValue(value) // which names there are is seen later
 	}
 	for i := 0; i < len(name); i++ {
 		if !nameByte[name[i]] {
@@ -169,7 +171,7 @@ func (c *Conn) blockEnds() error {
 	if c.blockSince.Load() != 0 {
 		c.blockSince.Store(0)
 	}
-	if err := c.dec.Close(); err != nil {
+	if err := c.dec.end(); err != nil {
 		return connError{exchange.CompressionError, err.Error()}
 	}
 	if c.client {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -25,9 +26,10 @@ type parts struct {
 	watch   []*certs.Keeper // to be watched while the gateway runs
 }
 
-func build(c *config.Config, log *slog.Logger) (*parts, error) {
+func build(c *config.Config, log *slog.Logger, lines io.Writer) (*parts, error) {
 	p := &parts{gateway: sluice.Config{
-		CORSOrigins: c.CORSOrigins, Limits: c.Limits, Timeouts: c.Timeouts, Logger: log, DisableAccessLog: !c.Log.Calls,
+		CORSOrigins: c.CORSOrigins, Limits: c.Limits, Timeouts: c.Timeouts, Logger: log,
+		AccessLog: lines, AccessLogJSON: c.Log.Format == "json", DisableAccessLog: !c.Log.Calls || c.Log.Level > slog.LevelInfo,
 	}}
 	for _, name := range c.Schema {
 		set, err := readSchema(name)

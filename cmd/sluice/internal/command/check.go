@@ -11,7 +11,7 @@ import (
 
 // explain shows what is in force and from where, after a look at the files named.
 func (a *app) explain(file string, c *config.Config) error {
-	if _, err := build(c, slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))); err != nil {
+	if _, err := build(c, slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})), nil); err != nil {
 		return err
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)

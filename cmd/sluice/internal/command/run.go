@@ -38,7 +38,7 @@ func (a *app) run(c *config.Config, warnings []string, d *demo.Server) (err erro
 	for _, w := range warnings {
 		in.log.Warn(w)
 	}
-	p, err := build(c, in.log)
+	p, err := build(c, in.log, a.stderr)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,382 @@
+package h2
+
+import (
+	"errors"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/net/http2/hpack"
+)
+
+// A decoder reads field sections (RFC 7541) that come in pieces, cut anywhere. It
+// stands beside golang.org/x/net's for speed: decoding is the largest part of what a
+// call costs a gateway. Strings are cut from chunks, most characters of a Huffman code
+// take one lookup, and a field that refers to the table brings along what was found
+// wrong with it when it was put there. Its oracle in tests is x/net's decoder.
+type decoder struct {
+	emit func(f decodedField)
+
+	// The dynamic table: entry i, from the newest at 0, is entries[(next-1-i)%len].
+	entries []decodedField
+	oldest  uint32
+	next    uint32
+	size    int
+	limit   int // what the encoder has chosen
+	most    int // what we allow
+
+	maxString int
+	save      []byte // a field that has not come whole: two strings at most
+	began     bool   // a field of this section came, so the table's size is fixed
+	chunk     []byte // strings are cut from here
+}
+
+// decodedField is a field, and what is wrong with it.
+type decodedField struct {
+	name, value string
+	invalid     string
+	sensitive   bool
+}
+
+func (d *decodedField) size() int { return len(d.name) + len(d.value) + 32 }
+
+const (
+	decoderTable = 4096 // RFC 9113, section 6.5.2: the default, which we leave
+	// decoderChunk is how much is allocated at once for strings. Each entry of the table
+	// keeps at most one chunk from being freed.
+	decoderChunk = 512
+)
+
+var (
+	errIndex      = errors.New("an index that is in no table")
+	errInteger    = errors.New("an integer that is too large")
+	errString     = errors.New("a string that is too long")
+	errHuffman    = errors.New("malformed Huffman code")
+	errTableSize  = errors.New("a table size above the limit, or not at the beginning")
+	errIncomplete = errors.New("a field section that ends inside of a field")
+)
+
+// newDecoder returns a decoder that gives each field to emit.
+func newDecoder(maxString int, emit func(decodedField)) *decoder {
+	return &decoder{emit: emit, limit: decoderTable, most: decoderTable, maxString: maxString}
+}
+
+// write takes a piece of a field section.
+func (d *decoder) write(p []byte) error {
+	if len(d.save) > 0 {
+		d.save = append(d.save, p...)
+		p = d.save
+	}
+	for len(p) > 0 {
+		n, err := d.field(p)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			d.save = append(d.save[:0], p...) // p may be its end
+			return nil
+		}
+		p = p[n:]
+	}
+	d.save = d.save[:0]
+	return nil
+}
+
+// end ends a field section.
+func (d *decoder) end() error {
+	d.began = false
+	if len(d.save) > 0 {
+		d.save = nil
+		return errIncomplete
+	}
+	return nil
+}
+
+// field decodes one representation (RFC 7541, section 6) and says how long it is; 0 is
+// that it has not come whole.
+func (d *decoder) field(p []byte) (int, error) {
+	b := p[0]
+	switch {
+	case b&0x80 != 0: // indexed
+		i, n, err := decodeInt(p, 7)
+		if n == 0 || err != nil {
+			return 0, err
+		}
+		f, ok := d.at(i)
+		if !ok {
+			return 0, errIndex
+		}
+		d.began = true
+		d.emit(*f)
+		return n, nil
+	case b&0xc0 == 0x40:
+		return d.literal(p, 6, true, false)
+	case b&0xe0 == 0x20:
+		v, n, err := decodeInt(p, 5)
+		if n == 0 || err != nil {
+			return 0, err
+		}
+		if d.began || v > uint64(d.most) {
+			return 0, errTableSize
+		}
+		d.limit = int(v)
+		d.evict(d.limit)
+		return n, nil
+	default:
+		return d.literal(p, 4, false, b&0x10 != 0)
+	}
+}
+
+func (d *decoder) literal(p []byte, prefix uint, index, sensitive bool) (int, error) {
+	i, n, err := decodeInt(p, prefix)
+	if n == 0 || err != nil {
+		return 0, err
+	}
+	var f decodedField
+	known := i > 0
+	var name, value stringAt
+	if known {
+		of, ok := d.at(i)
+		if !ok {
+			return 0, errIndex
+		}
+		f.name = of.name
+	} else {
+		if name, n, err = d.stringAt(p, n); n == 0 || err != nil {
+			return 0, err
+		}
+	}
+	if value, n, err = d.stringAt(p, n); n == 0 || err != nil {
+		return 0, err
+	}
+	if !known {
+		if f.name, err = d.string(name); err != nil {
+			return 0, err
+		}
+	}
+	if f.value, err = d.string(value); err != nil {
+		return 0, err
+	}
+	f.sensitive = sensitive
+	f.invalid = invalid(f.name, f.value)
+	d.began = true
+	if index {
+		d.add(f)
+	}
+	d.emit(f)
+	return n, nil
+}
+
+// stringAt is where a string literal is (RFC 7541, section 5.2).
+type stringAt struct {
+	b       []byte
+	huffman bool
+}
+
+func (d *decoder) stringAt(p []byte, at int) (stringAt, int, error) {
+	if at >= len(p) {
+		return stringAt{}, 0, nil
+	}
+	length, n, err := decodeInt(p[at:], 7)
+	if err != nil {
+		return stringAt{}, 0, err
+	}
+	if length > uint64(d.maxString) {
+		return stringAt{}, 0, errString
+	}
+	if n == 0 || len(p)-at-n < int(length) {
+		return stringAt{}, 0, nil
+	}
+	from := at + n
+	return stringAt{p[from : from+int(length)], p[at]&0x80 != 0}, from + int(length), nil
+}
+
+// string makes a string of a literal.
+func (d *decoder) string(s stringAt) (string, error) {
+	if len(s.b) == 0 {
+		return "", nil
+	}
+	most := len(s.b)
+	if s.huffman {
+		most = len(s.b) * 8 / huffmanShortest
+	}
+	if most > decoderChunk/2 {
+		if !s.huffman {
+			return string(s.b), nil
+		}
+		b, err := appendHuffman(make([]byte, 0, most), s.b)
+		if len(b) > d.maxString {
+			return "", errString
+		}
+		return unsafe.String(unsafe.SliceData(b), len(b)), err
+	}
+	if cap(d.chunk)-len(d.chunk) < most {
+		d.chunk = make([]byte, 0, decoderChunk)
+	}
+	from := len(d.chunk)
+	var err error
+	if s.huffman {
+		d.chunk, err = appendHuffman(d.chunk, s.b)
+	} else {
+		d.chunk = append(d.chunk, s.b...)
+	}
+	// What is cut off is never written again.
+	b := d.chunk[from:]
+	return unsafe.String(unsafe.SliceData(b), len(b)), err
+}
+
+// at returns the field of an index (RFC 7541, section 2.3.3).
+func (d *decoder) at(i uint64) (*decodedField, bool) {
+	if i == 0 {
+		return nil, false
+	}
+	if i <= staticEntries {
+		return &staticFields[i-1], true
+	}
+	i -= staticEntries
+	if i > uint64(d.next-d.oldest) {
+		return nil, false
+	}
+	return &d.entries[(d.next-uint32(i))%uint32(len(d.entries))], true
+}
+
+// add puts a field into the table (RFC 7541, section 4.4).
+func (d *decoder) add(f decodedField) {
+	n := f.size()
+	d.evict(d.limit - n)
+	if n > d.limit {
+		return
+	}
+	if have := uint32(len(d.entries)); d.next-d.oldest == have {
+		larger := make([]decodedField, max(2*have, 16)) // a power of two, for the remainder to go on when next wraps
+		for i := d.oldest; i != d.next; i++ {
+			larger[i%uint32(len(larger))] = d.entries[i%have]
+		}
+		d.entries = larger
+	}
+	d.entries[d.next%uint32(len(d.entries))] = f
+	d.next++
+	d.size += n
+}
+
+func (d *decoder) evict(limit int) {
+	for d.size > limit && d.oldest != d.next {
+		f := &d.entries[d.oldest%uint32(len(d.entries))]
+		d.size -= f.size()
+		*f = decodedField{}
+		d.oldest++
+	}
+}
+
+// decodeInt reads an integer with a prefix of n bits (RFC 7541, section 5.1), and says
+// how many bytes it has; 0 is that it has not come whole.
+func decodeInt(p []byte, n uint) (v uint64, size int, err error) {
+	if len(p) == 0 {
+		return 0, 0, nil
+	}
+	limit := uint64(1)<<n - 1
+	if v = uint64(p[0]) & limit; v < limit {
+		return v, 1, nil
+	}
+	for i, b := range p[1:] {
+		if i == maxIntBytes {
+			return 0, 0, errInteger
+		}
+		v += uint64(b&0x7f) << (7 * i)
+		if b&0x80 == 0 {
+			return v, i + 2, nil
+		}
+	}
+	if len(p) > maxIntBytes {
+		return 0, 0, errInteger
+	}
+	return 0, 0, nil
+}
+
+// maxIntBytes bounds integers, which nothing needs beyond 32 bits.
+const maxIntBytes = 5
+
+// Huffman codes (RFC 7541, appendix B) are 5 to 30 bits long. Those of up to
+// huffmanBits, which all usual characters have, are found by one lookup.
+const (
+	huffmanBits     = 11
+	huffmanShortest = 5
+	huffmanLongest  = 30
+)
+
+type huffmanCode struct {
+	code uint32 // from the highest bit
+	bits uint8
+	char byte
+}
+
+var (
+	huffmanShort [1 << huffmanBits]huffmanCode // bits is 0 for the beginnings of long codes
+	huffmanLong  []huffmanCode
+)
+
+// The codes are taken from x/net's encoder.
+func init() {
+	for c := range 256 {
+		one := string([]byte{byte(c)})
+		bits := int(hpack.HuffmanEncodeLength(strings.Repeat(one, 8))) // bytes of eight are the bits of one
+		b := append(hpack.AppendHuffmanString(nil, one), 0, 0, 0)
+		code := (uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])) >> (32 - bits) << (32 - bits)
+		h := huffmanCode{code: code, bits: uint8(bits), char: byte(c)}
+		if bits > huffmanBits {
+			huffmanLong = append(huffmanLong, h)
+			continue
+		}
+		from := code >> (32 - huffmanBits)
+		for i := range uint32(1) << (huffmanBits - bits) {
+			huffmanShort[from+i] = h
+		}
+	}
+}
+
+// appendHuffman decodes s.
+func appendHuffman(out, s []byte) ([]byte, error) {
+	var acc uint64 // the next bits, from the highest
+	bits := 0
+	for {
+		for bits <= 56 && len(s) > 0 {
+			acc |= uint64(s[0]) << (56 - bits)
+			s = s[1:]
+			bits += 8
+		}
+		h := &huffmanShort[acc>>(64-huffmanBits)]
+		if h.bits == 0 {
+			if h = longCode(uint32(acc >> 32)); h == nil {
+				break
+			}
+		}
+		if int(h.bits) > bits {
+			break
+		}
+		out = append(out, h.char)
+		acc <<= h.bits
+		bits -= int(h.bits)
+	}
+	// What is left is padding: less than a byte of the highest bits of EOS, which are ones.
+	if len(s) > 0 || bits > 7 || acc != ^uint64(0)<<(64-bits) {
+		return out, errHuffman
+	}
+	return out, nil
+}
+
+func longCode(next uint32) *huffmanCode {
+	for i := range huffmanLong {
+		h := &huffmanLong[i]
+		if (next^h.code)>>(32-h.bits) == 0 {
+			return h
+		}
+	}
+	return nil
+}
+
+// staticFields is the static table, as the decoder needs it.
+var staticFields = func() (t [staticEntries]decodedField) {
+	for i, f := range staticList {
+		t[i] = decodedField{name: f[0], value: f[1]}
+	}
+	return
+}()
