@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"encoding/binary"
 	"errors"
 	"strings"
 	"unsafe"
@@ -197,7 +198,7 @@ func (d *decoder) string(s stringAt) (string, error) {
 	}
 	most := len(s.b)
 	if s.huffman {
-		most = len(s.b) * 8 / huffmanShortest
+		most = huffmanRoom(len(s.b))
 	}
 	if most > decoderChunk/2 {
 		if !s.huffman {
@@ -295,8 +296,9 @@ func decodeInt(p []byte, n uint) (v uint64, size int, err error) {
 // maxIntBytes bounds integers, which nothing needs beyond 32 bits.
 const maxIntBytes = 5
 
-// Huffman codes (RFC 7541, appendix B) are 5 to 30 bits long. Those of up to
-// huffmanBits, which all usual characters have, are found by one lookup.
+// Huffman codes (RFC 7541, appendix B) are 5 to 30 bits long. One lookup finds what the
+// next huffmanBits begin with: one or two characters, which all usual ones are short
+// enough for, or the beginning of a long code.
 const (
 	huffmanBits     = 11
 	huffmanShortest = 5
@@ -309,65 +311,124 @@ type huffmanCode struct {
 	char byte
 }
 
+// huffmanEntry is what a lookup finds.
+type huffmanEntry struct {
+	chars [2]byte
+	count uint8 // of chars; 0 is a long code, or none
+	bits  uint8 // of all
+	first uint8 // bits of the first
+}
+
 var (
-	huffmanShort [1 << huffmanBits]huffmanCode // bits is 0 for the beginnings of long codes
+	huffmanTable [1 << huffmanBits]huffmanEntry
 	huffmanLong  []huffmanCode
 )
 
 // The codes are taken from x/net's encoder.
 func init() {
+	var short []huffmanCode
 	for c := range 256 {
 		one := string([]byte{byte(c)})
 		bits := int(hpack.HuffmanEncodeLength(strings.Repeat(one, 8))) // bytes of eight are the bits of one
 		b := append(hpack.AppendHuffmanString(nil, one), 0, 0, 0)
-		code := (uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])) >> (32 - bits) << (32 - bits)
-		h := huffmanCode{code: code, bits: uint8(bits), char: byte(c)}
+		h := huffmanCode{code: binary.BigEndian.Uint32(b) >> (32 - bits) << (32 - bits), bits: uint8(bits), char: byte(c)}
 		if bits > huffmanBits {
 			huffmanLong = append(huffmanLong, h)
+		} else {
+			short = append(short, h)
+		}
+	}
+	find := func(next uint32) *huffmanCode {
+		for i := range short {
+			if short[i].begins(next) {
+				return &short[i]
+			}
+		}
+		return nil
+	}
+	for i := range huffmanTable {
+		next := uint32(i) << (32 - huffmanBits)
+		first := find(next)
+		if first == nil {
 			continue
 		}
-		from := code >> (32 - huffmanBits)
-		for i := range uint32(1) << (huffmanBits - bits) {
-			huffmanShort[from+i] = h
+		e := huffmanEntry{chars: [2]byte{first.char}, count: 1, bits: first.bits, first: first.bits}
+		if second := find(next << first.bits); second != nil && first.bits+second.bits <= huffmanBits {
+			e = huffmanEntry{[2]byte{first.char, second.char}, 2, first.bits + second.bits, first.bits}
 		}
+		huffmanTable[i] = e
 	}
 }
 
-// appendHuffman decodes s.
+// begins says whether the next bits begin with this code.
+func (h *huffmanCode) begins(next uint32) bool { return (next^h.code)>>(32-h.bits) == 0 }
+
+// huffmanRoom is how much room appendHuffman needs for n bytes.
+func huffmanRoom(n int) int { return n*8/huffmanShortest + 2 }
+
+// appendHuffman decodes s to the end of out, which has room.
 func appendHuffman(out, s []byte) ([]byte, error) {
+	n := len(out)
+	buf := out[:cap(out)]
 	var acc uint64 // the next bits, from the highest
-	bits := 0
+	var bits uint
+	for len(s) >= 8 {
+		// This puts more bits there than it counts: they come again, and are the same.
+		acc |= binary.BigEndian.Uint64(s) >> bits
+		s = s[(63-bits)>>3:]
+		bits |= 56
+		for bits >= huffmanLongest {
+			e := &huffmanTable[acc>>(64-huffmanBits)]
+			buf[n], buf[n+1] = e.chars[0], e.chars[1]
+			n += int(e.count)
+			acc <<= e.bits
+			bits -= uint(e.bits)
+			if e.count == 0 {
+				h := longCode(uint32(acc >> 32))
+				if h == nil {
+					return out, errHuffman
+				}
+				buf[n] = h.char
+				n++
+				acc <<= h.bits
+				bits -= uint(h.bits)
+			}
+		}
+	}
 	for {
 		for bits <= 56 && len(s) > 0 {
 			acc |= uint64(s[0]) << (56 - bits)
 			s = s[1:]
 			bits += 8
 		}
-		h := &huffmanShort[acc>>(64-huffmanBits)]
-		if h.bits == 0 {
-			if h = longCode(uint32(acc >> 32)); h == nil {
+		// The second character of a pair may be padding, so one is taken at a time.
+		e := &huffmanTable[acc>>(64-huffmanBits)]
+		char, size := e.chars[0], uint(e.first)
+		if e.count == 0 {
+			h := longCode(uint32(acc >> 32))
+			if h == nil {
 				break
 			}
+			char, size = h.char, uint(h.bits)
 		}
-		if int(h.bits) > bits {
+		if size > bits {
 			break
 		}
-		out = append(out, h.char)
-		acc <<= h.bits
-		bits -= int(h.bits)
+		buf[n] = char
+		n++
+		acc <<= size
+		bits -= size
 	}
 	// What is left is padding: less than a byte of the highest bits of EOS, which are ones.
 	if len(s) > 0 || bits > 7 || acc != ^uint64(0)<<(64-bits) {
 		return out, errHuffman
 	}
-	return out, nil
+	return buf[:n], nil
 }
-
 func longCode(next uint32) *huffmanCode {
 	for i := range huffmanLong {
-		h := &huffmanLong[i]
-		if (next^h.code)>>(32-h.bits) == 0 {
-			return h
+		if huffmanLong[i].begins(next) {
+			return &huffmanLong[i]
 		}
 	}
 	return nil

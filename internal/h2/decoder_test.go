@@ -210,3 +210,68 @@ func updates(b []byte) (n int) {
 	}
 	return n
 }
+
+// BenchmarkDecoder decodes a request with values that differ from call to call, as an
+// encoder that indexes everything writes them.
+func BenchmarkDecoder(b *testing.B) {
+	var buf bytes.Buffer
+	enc := hpack.NewEncoder(&buf)
+	r := rand.New(rand.NewPCG(5, 6))
+	token := func(n int) string {
+		s := make([]byte, n)
+		for i := range s {
+			s[i] = "0123456789abcdef"[r.IntN(16)]
+		}
+		return string(s)
+	}
+	var sections [][]byte
+	for range 256 {
+		buf.Reset()
+		for _, f := range [][2]string{
+			{":method", "POST"}, {":scheme", "http"}, {":path", "/grpc.testing.TestService/UnaryCall"}, {":authority", "echo.example.com"},
+			{"content-type", "application/grpc"}, {"te", "trailers"}, {"user-agent", "grpc-go/1.85.0"}, {"grpc-accept-encoding", "gzip"},
+			{"grpc-timeout", token(8) + "u"}, {"authorization", "Bearer eyJ" + token(200)}, {"traceparent", "00-" + token(48) + "-01"},
+			{"x-request-id", token(16)}, {"x-tenant", "tenant-17"}, {"x-region", "eu-central-1"},
+		} {
+			_ = enc.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
+		}
+		sections = append(sections, bytes.Clone(buf.Bytes()))
+	}
+	b.Run("ours", func(b *testing.B) {
+		b.ReportAllocs()
+		d := newDecoder(1<<14, func(decodedField) {})
+		for i := 0; b.Loop(); i++ {
+			if err := d.write(sections[i%len(sections)]); err != nil {
+				b.Fatal(err)
+			}
+			_ = d.end()
+		}
+	})
+	b.Run("x/net", func(b *testing.B) {
+		b.ReportAllocs()
+		d := hpack.NewDecoder(4096, func(hpack.HeaderField) {})
+		for i := 0; b.Loop(); i++ {
+			if _, err := d.Write(sections[i%len(sections)]); err != nil {
+				b.Fatal(err)
+			}
+			_ = d.Close()
+		}
+	})
+}
+
+// TestInvalidValue tries each byte at each place.
+func TestInvalidValue(t *testing.T) {
+	for length := 1; length < 20; length++ {
+		for at := range length {
+			for c := range 256 {
+				v := []byte(strings.Repeat("é", 10)[:length])
+				v[at] = byte(c)
+				edge := at == 0 || at == length-1
+				want := c < ' ' && c != '\t' || c == 0x7f || edge && (c == ' ' || c == '\t')
+				if got := invalidValue(string(v)) != ""; got != want {
+					t.Fatalf("%q: invalid is %t", v, got)
+				}
+			}
+		}
+	}
+}

@@ -34,6 +34,7 @@ type instance struct {
 
 // run serves until a signal comes and calls are drained, or something fails.
 func (a *app) run(c *config.Config, warnings []string, d *demo.Server) (err error) {
+	takeBallast()
 	in := &instance{config: c, demo: d, began: time.Now(), log: newLogger(c, a.stderr)}
 	for _, w := range warnings {
 		in.log.Warn(w)
