@@ -297,11 +297,6 @@ func (c *Conn) end(err error) {
 	} else {
 		c.mu.Unlock()
 	}
-	if errors.As(err, &ce) {
-		c.linger()
-	}
-	_ = c.nc.Close()
-
 	if err == io.EOF {
 		cause = errors.New("the peer closed the connection")
 	}
@@ -324,6 +319,13 @@ func (c *Conn) end(err error) {
 	c.mu.Unlock()
 	c.written(nil, led, errClosed)
 	c.cfg.Work.Leave()
+
+	// The calls come first: an attacker that is back at once would have more of them
+	// than one connection may.
+	if errors.As(err, &ce) {
+		c.linger()
+	}
+	_ = c.nc.Close()
 	if c.client {
 		c.events.Closed(cause)
 	}

@@ -5,10 +5,12 @@ import (
 	"context"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 
 	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/stats"
@@ -180,6 +182,7 @@ func (m *Miser) serve(c net.Conn) {
 		return
 	}
 	fr := http2.NewFramer(c, r)
+	fr.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	_ = fr.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: m.window})
 	open := map[uint32]bool{}
 	defer func() {
@@ -201,8 +204,9 @@ func (m *Miser) serve(c net.Conn) {
 			if !f.IsAck() {
 				_ = fr.WritePing(true, f.Data)
 			}
-		case *http2.HeadersFrame:
-			if !open[f.StreamID] {
+		case *http2.MetaHeadersFrame:
+			// The gateway's own call for reflection is not counted.
+			if strings.HasPrefix(f.PseudoValue("path"), "/flood.") && !open[f.StreamID] {
 				open[f.StreamID] = true
 				m.Calls.begin()
 			}

@@ -57,7 +57,10 @@ func h2(o options, do func(c *conn) error) func(context.Context, Target, *Log) e
 			err = c.flush()
 		}
 		if err != nil && ctx.Err() == nil {
-			sleep(ctx, 50*time.Millisecond) // the GOAWAY is still to be read
+			select { // the GOAWAY is still to be read
+			case <-c.stopped:
+			case <-time.After(50 * time.Millisecond):
+			}
 		}
 		_ = c.nc.Close()
 		if !o.deaf {
