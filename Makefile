@@ -32,6 +32,7 @@ test-long: ## test, ten times the unit tests, a minute per fuzz target
 
 soak: ## hours: ten minutes per fuzz target, and the judges with long runs
 	.ci/fuzz 600s
+	cd conformance && FLOOD_TIME=1m HONEST_TIME=10m go test -count=1 -timeout 90m ./...
 
 fuzz: ## 5 s per fuzz target
 	@.ci/fuzz 5s

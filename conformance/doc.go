@@ -4,8 +4,10 @@
 //	TestConnect   the Connect conformance suite, with its reference server and with grpc-go's
 //	TestInterop   grpc-go's interop client and server
 //	TestH2spec    h2spec, with and without TLS
+//	TestFloods    hostile clients and backends; what they cost is in docs/floods.md
+//	TestHonest    the reverse: a fast client that is not to be punished
 //
-// The directory attack has the floods, web has the clients of browsers. Everything that
+// The directory internal/attack has the floods, web has the clients of browsers. Everything that
 // is run is pinned in go.mod (as tools) or in web/package-lock.json. SLUICE names the
 // command to test; without it the one of this repository is built.
 package conformance

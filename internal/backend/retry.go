@@ -95,8 +95,9 @@ var keptPool = sync.Pool{New: func() any {
 
 // keptLimit bounds what all calls of a Backend keep beyond keptCap each. Above it
 // large requests are not kept, and so not replayed. What is kept may have been
-// credited already, so no window bounds it.
-const keptLimit = 64 << 20
+// credited already, so no window bounds it: uploads to a backend that says nothing come
+// to this limit, with what the collector adds.
+const keptLimit = 16 << 20
 
 // keptCap bounds a body that goes back to the pool: a buffer is held as long as a
 // backend keeps its first answer to itself, so it should fit a common request.

@@ -3,9 +3,9 @@
 //
 // An [Attack] is what one hostile connection does. Some connections do it at a time,
 // each again on a new connection when the gateway has closed the old one. An attacker
-// writes in bursts and then rests for at least as long as the burst took: attackers,
-// gateway, backend and the victim whose latency is measured share one machine, and the
-// question is what the gateway makes of the frames, not who gets the processors.
+// writes in bursts and rests three times as long after each: attackers, gateway, backend
+// and the victim whose latency is measured share one machine, and the question is what
+// the gateway makes of the frames, not who gets the processors.
 package attack
 
 import (
@@ -37,7 +37,7 @@ type Log struct {
 }
 
 // again is the pause before an attacker connects again.
-const again = 5 * time.Millisecond
+const again = 50 * time.Millisecond
 
 // Run attacks until the context ends, and waits for the last connection to be closed.
 func (a *Attack) Run(ctx context.Context, at Target) *Log {

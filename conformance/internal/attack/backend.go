@@ -111,7 +111,7 @@ func (*Backend) StreamingOutputCall(in *testpb.StreamingOutputCallRequest, s grp
 	return nil
 }
 
-var zeros [1 << 20]byte
+var zeros [64 << 10]byte
 
 // StreamingInputCall reads nothing of what it gets.
 func (*Backend) StreamingInputCall(s grpc.ClientStreamingServer[testpb.StreamingInputCallRequest, testpb.StreamingInputCallResponse]) error {

@@ -185,7 +185,7 @@ func (c *conn) step(frames int) error {
 	c.log.sent(c.frames)
 	c.frames = 0
 	err := c.flush()
-	sleep(c.ctx, max(2*time.Millisecond, time.Since(c.began)))
+	sleep(c.ctx, max(2*time.Millisecond, 3*time.Since(c.began)))
 	c.began = time.Now()
 	return err
 }

