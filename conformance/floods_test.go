@@ -372,7 +372,8 @@ after another, gets every answer. When the attacker is gone, so are its goroutin
 
 The victim's 99th percentile, before the attack and during it, is printed and no reason to fail. The aim is a ratio of 3. All of
 attackers, victim, gateway and backend run on this machine, so the ratio holds their fight for its processors too;
-attackers rest after every hundred frames, for three times as long as they have taken.
+attackers rest after every hundred frames, for three times as long as they have taken. About 20 MiB of the memory are garbage
+that the collector lets lie after any 50,000 calls, the victim's too.
 
 Measured on %s: %s.
 

@@ -373,6 +373,32 @@ func TestAbuse(t *testing.T) {
 	}
 }
 
+// TestEndedCalls: the calls of a client that broke a rule end at once, not when its
+// connection has lingered. Else one that is back at once has more calls than it may.
+func TestEndedCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &recorder{}
+		p, _, ended := serve(t, testConfig(), h)
+		p.request(1, false)
+		p.write(func() error { return p.fr.WriteRawFrame(http2.FrameData, 0, 0, nil) })
+		synctest.Wait()
+		select {
+		case <-ended:
+			t.Fatal("did not linger")
+		default:
+		}
+		h.mu.Lock()
+		if r := h.requests[0]; r.dones != 1 {
+			t.Errorf("after %q there were %d Dones", r.events, r.dones)
+		}
+		h.mu.Unlock()
+		time.Sleep(2 * lingerTime)
+		<-ended
+		p.c.Close()
+		<-p.done
+	})
+}
+
 // TestHonest is the reverse: whole messages, both ways, are never punished.
 func TestHonest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
