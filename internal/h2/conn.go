@@ -54,8 +54,9 @@ type Conn struct {
 	dec         *decoder
 	block       block
 	starts      []start
-	held        *stream // whose events the reader is delivering
-	lastID      uint32  // the highest stream id of the peer
+	rhead       exchange.ResponseHead // lent with the event
+	held        *stream               // whose events the reader is delivering
+	lastID      uint32                // the highest stream id of the peer
 	gotSettings bool
 	readMark    bool // enough was received to announce a new connection window
 

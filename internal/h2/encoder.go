@@ -1,6 +1,9 @@
 package h2
 
-import "hash/maphash"
+import (
+	"encoding/binary"
+	"unsafe"
+)
 
 // An encoder writes field sections (RFC 7541). It stands beside golang.org/x/net's
 // because a gateway's connections carry the fields of many clients: it puts a field
@@ -39,7 +42,34 @@ const (
 	staticEntries  = 61
 )
 
-var hashSeed = maphash.MakeSeed()
+// hashString is cheap and no secret: who finds strings that collide makes his own
+// fields take more bytes. Of long strings it takes the ends.
+func hashString(s string) uint32 {
+	const prime = 0x9e3779b97f4a7c15
+	b := unsafe.Slice(unsafe.StringData(s), len(s))
+	h := uint64(len(b)) * prime
+	if len(b) > 64 {
+		for _, at := range [...]int{0, 8, len(b) - 32, len(b) - 24, len(b) - 16} {
+			h = (h ^ binary.LittleEndian.Uint64(b[at:])) * prime
+			h ^= h >> 29
+		}
+	} else {
+		for ; len(b) > 8; b = b[8:] {
+			h = (h ^ binary.LittleEndian.Uint64(b)) * prime
+			h ^= h >> 29
+		}
+	}
+	if len(b) >= 8 {
+		h = (h ^ binary.LittleEndian.Uint64(b[len(b)-8:])) * prime
+	} else {
+		var last uint64
+		for _, c := range b {
+			last = last<<8 | uint64(c)
+		}
+		h = (h ^ last) * prime
+	}
+	return uint32(h >> 32)
+}
 
 func newEncoder() *encoder { return &encoder{limit: encoderTable} }
 
@@ -74,19 +104,19 @@ func (e *encoder) begin() {
 
 // field appends a field to the section.
 func (e *encoder) field(name, value string, sensitive bool) {
-	st, known := staticTable[name]
-	if known && st.values != nil {
-		if i, ok := st.values[value]; ok {
-			e.b = append(e.b, 0x80|i)
+	st := staticName(name)
+	for i := range st.values {
+		if st.values[i].value == value {
+			e.b = append(e.b, 0x80|st.values[i].index)
 			return
 		}
 	}
-	nameHash := uint32(maphash.String(hashSeed, name))
+	nameHash := hashString(name)
 	if sensitive {
 		e.literal(0x10, 4, st.index, nameHash, name, value)
 		return
 	}
-	hash := nameHash*31 + uint32(maphash.String(hashSeed, value))
+	hash := nameHash*31 + hashString(value)
 	if id := e.pairs[hash%encoderSlots]; id > 0 {
 		if i := id - 1; i-e.oldest < e.next-e.oldest {
 			if t := &e.entries[i%encoderEntries]; t.hash == hash && t.name == name && t.value == value {
@@ -142,8 +172,48 @@ func appendInt(b []byte, pattern byte, n uint, v uint64) []byte {
 
 // staticEntry is where a name stands in the static table, and its values that do.
 type staticEntry struct {
+	name   string
 	index  byte
-	values map[string]byte
+	values []staticValue
+}
+
+type staticValue struct {
+	value string
+	index byte
+}
+
+// staticTable holds the names of the static table, found by a few of their bytes.
+var staticTable [256]staticEntry
+
+var noStatic staticEntry
+
+func staticSlot(name string) byte {
+	n := len(name)
+	return byte(n*37) ^ name[n-1]*5 ^ name[n/2]*11 ^ name[0]
+}
+
+func staticName(name string) *staticEntry {
+	if name == "" {
+		return &noStatic
+	}
+	for i := staticSlot(name); ; i++ {
+		e := &staticTable[i]
+		if e.index == 0 || e.name == name {
+			return e
+		}
+	}
+}
+
+func init() {
+	for i, f := range staticList {
+		e := staticName(f[0])
+		if e.index == 0 {
+			e.name, e.index = f[0], byte(i+1)
+		}
+		if f[1] != "" {
+			e.values = append(e.values, staticValue{f[1], byte(i + 1)})
+		}
+	}
 }
 
 // staticList is RFC 7541, appendix A.
@@ -160,21 +230,3 @@ var staticList = [staticEntries][2]string{
 	{"range"}, {"referer"}, {"refresh"}, {"retry-after"}, {"server"}, {"set-cookie"}, {"strict-transport-security"},
 	{"transfer-encoding"}, {"user-agent"}, {"vary"}, {"via"}, {"www-authenticate"},
 }
-
-var staticTable = func() map[string]staticEntry {
-	m := map[string]staticEntry{}
-	for i, f := range staticList {
-		e, ok := m[f[0]]
-		if !ok {
-			e.index = byte(i + 1)
-		}
-		if f[1] != "" {
-			if e.values == nil {
-				e.values = map[string]byte{}
-			}
-			e.values[f[1]] = byte(i + 1)
-		}
-		m[f[0]] = e
-	}
-	return m
-}()

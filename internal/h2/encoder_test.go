@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,6 +12,11 @@ import (
 )
 
 // decoded checks a section of an encoder against x/net's decoder.
+// inStatic says whether the static table has a field.
+func inStatic(name, value string) bool {
+	return value != "" && slices.Contains(staticList[:], [2]string{name, value})
+}
+
 func decoded(t *testing.T, dec *hpack.Decoder, b []byte, want []hpack.HeaderField) {
 	t.Helper()
 	got, err := dec.DecodeFull(b)
@@ -48,7 +54,7 @@ func TestEncoder(t *testing.T) {
 		}
 		saved += len(enc.b)
 		for i := range want { // an indexed field is not sensitive for the decoder
-			_, static := staticTable[want[i].Name].values[want[i].Value]
+			static := inStatic(want[i].Name, want[i].Value)
 			want[i].Sensitive = want[i].Sensitive && !static
 		}
 		decoded(t, dec, enc.b, want)
@@ -96,7 +102,7 @@ func FuzzEncoder(f *testing.F) {
 			in = in[v:]
 			enc.begin()
 			enc.field(name, value, sensitive)
-			_, static := staticTable[name].values[value]
+			static := inStatic(name, value)
 			decoded(t, dec, enc.b, []hpack.HeaderField{{Name: name, Value: value, Sensitive: sensitive && !static}})
 		}
 	})
@@ -116,5 +122,21 @@ func BenchmarkEncoder(b *testing.B) {
 		for range 8 {
 			enc.field("x-tenant", "acme", false)
 		}
+	}
+}
+
+// TestStaticName finds every name of the static table, and no other.
+func TestStaticName(t *testing.T) {
+	for i, f := range staticList {
+		e := staticName(f[0])
+		if e.name != f[0] || e.index == 0 || int(e.index) > i+1 || staticList[e.index-1][0] != f[0] {
+			t.Errorf("%s: found %+v", f[0], e)
+		}
+		if other := staticName(f[0] + "x"); other.index != 0 {
+			t.Errorf("%sx: found %+v", f[0], other)
+		}
+	}
+	if staticName("").index != 0 {
+		t.Error("the empty name is found")
 	}
 }

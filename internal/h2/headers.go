@@ -411,17 +411,18 @@ func (c *Conn) responseBlock() error {
 	if err != nil || len(bl.pseudo.status) != 3 || bl.pseudo.seen != 32 || status < 100 || (status < 200 && bl.end) || status == 101 {
 		return c.streamError(bl.id, exchange.ProtocolError)
 	}
-	head := exchange.ResponseHead{Status: status, Fields: bl.fields}
 	if !c.take(s) {
 		return nil
 	}
+	c.rhead = exchange.ResponseHead{Status: status, Fields: bl.fields}
+	head := &c.rhead
 	if status < 200 {
-		s.resp.Inform(&head)
+		s.resp.Inform(head)
 		return c.charge(costControl)
 	}
 	s.headSeen = true
 	if !bl.end {
-		s.resp.Head(&head, false)
+		s.resp.Head(head, false)
 		return nil
 	}
 	c.mu.Lock()
@@ -430,7 +431,7 @@ func (c *Conn) responseBlock() error {
 	c.readMark = c.readMark || s.reset || c.closeOnIdle
 	c.mu.Unlock()
 	if deliver {
-		s.resp.Head(&head, true)
+		s.resp.Head(head, true)
 	}
 	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
+	"net/netip"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -37,6 +39,7 @@ type AccessLog struct {
 	dropped atomic.Int64
 
 	mu       sync.Mutex
+	clock    clock
 	buf      []byte
 	spare    []byte
 	lastDrop int64
@@ -110,7 +113,7 @@ func (l *AccessLog) flush() {
 	}
 	if dropped > 0 {
 		e := entry{format: l.format}
-		e.begin(time.Now(), "WARN", "log lines dropped")
+		e.begin(new(clock), time.Now(), "WARN", "log lines dropped")
 		e.int("dropped", dropped)
 		l.write(e.end())
 	}
@@ -128,12 +131,12 @@ func (l *AccessLog) call(c *rpc.Call, o *rpc.Outcome, d time.Duration) {
 		return
 	}
 	e := entry{b: l.buf, format: l.format}
-	e.begin(c.Received.Add(d), "INFO", "call")
+	e.begin(&l.clock, c.Received.Add(d), "INFO", "call")
 	e.str("method", c.Method)
 	e.str("protocol", c.Protocol)
 	e.str("carrier", c.Carrier)
 	if c.Peer.Addr != nil {
-		e.str("peer", c.Peer.Addr.String())
+		e.addr("peer", c.Peer.Addr)
 	}
 	e.str("code", o.Status.Code.String())
 	if o.Status.Message != "" {
@@ -171,17 +174,34 @@ type entry struct {
 	some   bool
 }
 
-func (e *entry) begin(t time.Time, level, msg string) {
+// clock writes times of which most are in the same second as the one before.
+type clock struct {
+	second       int64
+	before, zone []byte // what stands around the milliseconds
+}
+
+func (k *clock) append(b []byte, t time.Time) []byte {
+	if s := t.Unix(); s != k.second || k.before == nil {
+		k.second = s
+		k.before = t.AppendFormat(k.before[:0], "2006-01-02T15:04:05.")
+		k.zone = t.AppendFormat(k.zone[:0], "Z07:00")
+	}
+	ms := t.Nanosecond() / int(time.Millisecond)
+	b = append(append(b, k.before...), byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
+	return append(b, k.zone...)
+}
+
+func (e *entry) begin(k *clock, t time.Time, level, msg string) {
 	switch e.format {
 	case Text:
 		e.b = append(e.b, "time="...)
-		e.b = t.AppendFormat(e.b, "2006-01-02T15:04:05.000Z07:00")
+		e.b = k.append(e.b, t)
 		e.b = append(e.b, " level="...)
 		e.b = append(e.b, level...)
 		e.str("msg", msg)
 	case JSON:
 		e.b = append(e.b, `{"time":"`...)
-		e.b = t.AppendFormat(e.b, time.RFC3339Nano)
+		e.b = k.append(e.b, t)
 		e.b = append(e.b, `","level":"`...)
 		e.b = append(e.b, level...)
 		e.b = append(e.b, '"')
@@ -227,6 +247,23 @@ func (e *entry) float(k string, d time.Duration) {
 	us := d.Microseconds()
 	e.b = strconv.AppendInt(e.b, us/1000, 10)
 	e.b = append(e.b, '.', byte('0'+us/100%10), byte('0'+us/10%10), byte('0'+us%10))
+}
+
+// addr writes an address, which usually needs no quotes.
+func (e *entry) addr(k string, a net.Addr) {
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		e.str(k, a.String())
+		return
+	}
+	e.key(k)
+	if e.format == JSON {
+		e.b = append(e.b, '"')
+	}
+	e.b = netip.AddrPortFrom(t.AddrPort().Addr().Unmap(), uint16(t.Port)).AppendTo(e.b)
+	if e.format == JSON {
+		e.b = append(e.b, '"')
+	}
 }
 
 // str writes a string that anybody may have chosen: cut to maxLogged, and quoted so

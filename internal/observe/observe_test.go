@@ -117,7 +117,7 @@ func FuzzEntry(f *testing.F) {
 	f.Add("a\"b", "\n\x00")
 	f.Fuzz(func(t *testing.T, a, b string) {
 		e := entry{format: JSON}
-		e.begin(time.Unix(0, 0), "INFO", "call")
+		e.begin(new(clock), time.Unix(0, 0), "INFO", "call")
 		e.str("a", a)
 		e.str("b", b)
 		line := e.end()
@@ -126,7 +126,7 @@ func FuzzEntry(f *testing.F) {
 			t.Fatalf("%s: %v", line, err)
 		}
 		e = entry{format: Text}
-		e.begin(time.Unix(0, 0), "INFO", "call")
+		e.begin(new(clock), time.Unix(0, 0), "INFO", "call")
 		e.str("a", a)
 		if line := e.end(); bytes.IndexByte(line, '\n') != len(line)-1 {
 			t.Fatalf("more than one line: %q", line)

@@ -22,8 +22,9 @@ type ClientOptions struct {
 }
 
 type client struct {
-	next exchange.Handler
-	o    ClientOptions
+	next  exchange.Handler
+	o     ClientOptions
+	lists lists
 }
 
 // NewClient returns the client half: it makes an exchange of each call and gives it to
@@ -59,8 +60,8 @@ func (c *client) Start(call *rpc.Call, response rpc.Response) rpc.Request {
 	cc := &clientCall{c: c, call: call, response: response}
 	cc.scan.Limit = c.o.MaxMessage
 	cc.scan.Single = call.Schema != nil && !call.Schema.ServerStreaming
-	sp := scratch.Get().(*[]exchange.Field)
-	f := append((*sp)[:0],
+	d := drafts.Get().(*draft)
+	f := append(d.fields,
 		exchange.Field{Name: "te", Value: "trailers"}, // grpc-c++ insists on it
 		exchange.Field{Name: "content-type", Value: kind{codec: call.Codec}.contentType()})
 	ua := call.UserAgent
@@ -87,12 +88,12 @@ func (c *client) Start(call *rpc.Call, response rpc.Response) rpc.Request {
 	if authority == "" {
 		authority = c.o.Fallback
 	}
-	head := exchange.RequestHead{
+	d.request = exchange.RequestHead{
 		Method: "POST", Scheme: c.o.Scheme, Authority: authority, Path: call.Method, Fields: f, Length: -1,
 		Addr: call.Peer.Addr, TLS: call.Peer.TLS, Carrier: call.Carrier,
 	}
-	cc.next = c.next.Start(&head, (*fromBackend)(cc))
-	release(sp, f)
+	cc.next = c.next.Start(&d.request, (*fromBackend)(cc))
+	d.free(f)
 	return cc
 }
 
@@ -148,7 +149,7 @@ func (r *fromBackend) Head(h *exchange.ResponseHead, end bool) {
 		case "grpc-encoding":
 			head.Encoding = encoding(f.Value)
 		case "grpc-accept-encoding":
-			head.AcceptEncodings = list(f.Value)
+			head.AcceptEncodings = r.c.lists.get(f.Value)
 		}
 	}
 	r.scan.Encoded = head.Encoding != ""

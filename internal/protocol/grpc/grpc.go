@@ -12,6 +12,7 @@ package grpc
 
 import (
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
@@ -56,6 +57,9 @@ func (k kind) protocol() string {
 // parseType reads a content type. Parameters mean nothing here (RFC 9110, section
 // 8.3.1), case neither.
 func parseType(s string) (k kind, ok bool) {
+	if s == "application/grpc" {
+		return k, true
+	}
 	if i := strings.IndexByte(s, ';'); i >= 0 {
 		s = strings.TrimRight(s[:i], " \t")
 	}
@@ -91,9 +95,13 @@ func Match(h *exchange.RequestHead) bool {
 // metadata takes the application's fields, in order.
 func metadata(fields []exchange.Field) rpc.Metadata {
 	n := 0
+	var take [4]uint64 // a bit for each of the first fields that is metadata
 	for i := range fields {
 		if !wire.Reserved(fields[i].Name) {
 			n++
+			if i < len(take)*64 {
+				take[i/64] |= 1 << (i % 64)
+			}
 		}
 	}
 	if n == 0 {
@@ -103,7 +111,7 @@ func metadata(fields []exchange.Field) rpc.Metadata {
 	for i := range fields {
 		f := &fields[i]
 		switch {
-		case wire.Reserved(f.Name):
+		case i < len(take)*64 && take[i/64]&(1<<(i%64)) == 0, i >= len(take)*64 && wire.Reserved(f.Name):
 		case rpc.Binary(f.Name):
 			// Values may be joined: each is base64 of its own.
 			rest := f.Value
@@ -129,15 +137,27 @@ func appendMetadata(fields []exchange.Field, md rpc.Metadata) []exchange.Field {
 	return fields
 }
 
-// list reads a comma-separated list of encodings.
-func list(s string) []string {
+// lists reads comma-separated lists of encodings. It remembers the last one, because
+// clients, and servers, are much alike; so nobody may change what it returns.
+type lists struct{ last atomic.Pointer[parsedList] }
+
+type parsedList struct {
+	text string
+	list []string
+}
+
+func (l *lists) get(s string) []string {
 	if s == "" {
 		return nil
+	}
+	if p := l.last.Load(); p != nil && p.text == s {
+		return p.list
 	}
 	out := strings.Split(s, ",")
 	for i := range out {
 		out[i] = strings.TrimSpace(out[i])
 	}
+	l.last.Store(&parsedList{strings.Clone(s), out})
 	return out
 }
 

@@ -22,8 +22,9 @@ type Options struct {
 }
 
 type server struct {
-	next rpc.Handler
-	o    Options
+	next  rpc.Handler
+	o     Options
+	lists lists
 }
 
 // NewServer returns the server half: it makes a call of each exchange and gives it to
@@ -53,7 +54,6 @@ type serverCall struct {
 	textOut  bool
 	respScan envelope.Scanner // gRPC-Web: whether an end is inside of a message
 	outcome  rpc.Status
-	rhead    exchange.ResponseHead
 
 	// Text is not as long as what it says.
 	in, out *ledger.Ledger
@@ -62,7 +62,22 @@ type serverCall struct {
 // toClient is the same call as the place of its response.
 type toClient serverCall
 
-var scratch = sync.Pool{New: func() any { s := make([]exchange.Field, 0, 32); return &s }}
+// A draft is a head while it is put together.
+type draft struct {
+	fields   []exchange.Field
+	request  exchange.RequestHead
+	response exchange.ResponseHead
+}
+
+var drafts = sync.Pool{New: func() any { return &draft{fields: make([]exchange.Field, 0, 32)} }}
+
+// free gives a draft back, with the fields that it has grown to.
+func (d *draft) free(f []exchange.Field) {
+	clear(f)
+	d.fields = f[:0]
+	d.request, d.response = exchange.RequestHead{}, exchange.ResponseHead{}
+	drafts.Put(d)
+}
 
 func (s *server) Start(head *exchange.RequestHead, response exchange.Response) exchange.Request {
 	k, _ := parseType(exchange.Get(head.Fields, "content-type"))
@@ -89,7 +104,7 @@ func (s *server) Start(head *exchange.RequestHead, response exchange.Response) e
 		case "grpc-encoding":
 			c.Encoding = encoding(f.Value)
 		case "grpc-accept-encoding":
-			c.AcceptEncodings = list(f.Value)
+			c.AcceptEncodings = s.lists.get(f.Value)
 		case "accept":
 			accept = f.Value
 		case "user-agent":
@@ -246,10 +261,10 @@ func (t *toClient) Head(h *rpc.Head) {
 // head sends the response head; with end it is the whole response, with the outcome.
 func (t *toClient) head(h *rpc.Head, end bool, trailer rpc.Metadata) {
 	t.headSent = true
-	sp := scratch.Get().(*[]exchange.Field)
+	d := drafts.Get().(*draft)
 	k := t.kind
 	k.text = t.textOut
-	f := append((*sp)[:0], exchange.Field{Name: "content-type", Value: k.contentType()})
+	f := append(d.fields, exchange.Field{Name: "content-type", Value: k.contentType()})
 	if h != nil {
 		if h.Encoding != "" {
 			f = append(f, exchange.Field{Name: "grpc-encoding", Value: h.Encoding})
@@ -262,16 +277,9 @@ func (t *toClient) head(h *rpc.Head, end bool, trailer rpc.Metadata) {
 	if end {
 		f = appendMetadata(wire.AppendStatus(f, t.outcome), trailer)
 	}
-	t.rhead = exchange.ResponseHead{Status: 200, Fields: f}
-	t.response.Head(&t.rhead, end)
-	t.rhead.Fields = nil
-	release(sp, f)
-}
-
-func release(sp *[]exchange.Field, f []exchange.Field) {
-	clear(f)
-	*sp = f[:0]
-	scratch.Put(sp)
+	d.response = exchange.ResponseHead{Status: 200, Fields: f}
+	t.response.Head(&d.response, end)
+	d.free(f)
 }
 
 // Data implements [rpc.Response].
@@ -305,15 +313,15 @@ func (t *toClient) End(st rpc.Status, trailer rpc.Metadata) {
 		t.response.Reset(wire.ToReset(st.Code), st)
 		return
 	}
-	sp := scratch.Get().(*[]exchange.Field)
-	f := appendMetadata(wire.AppendStatus((*sp)[:0], st), trailer)
+	d := drafts.Get().(*draft)
+	f := appendMetadata(wire.AppendStatus(d.fields, st), trailer)
 	if t.kind.web {
 		t.send(grpcweb.AppendTrailer(nil, f), 0)
 		t.response.End(nil)
 	} else {
 		t.response.End(f)
 	}
-	release(sp, f)
+	d.free(f)
 }
 
 // Credit implements [rpc.Response].
