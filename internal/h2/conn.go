@@ -271,6 +271,7 @@ func (c *Conn) end(err error) {
 	if errors.As(err, &ce) {
 		c.wbuf = appendGoAway(c.wbuf, c.lastID, ce.code, ce.reason)
 	}
+	c.last = lastFrame{} // wbuf goes now, and its streams may still get data
 	streams := make([]*stream, 0, len(c.streams))
 	for _, s := range c.streams {
 		streams = append(streams, s)
@@ -289,7 +290,7 @@ func (c *Conn) end(err error) {
 	if !c.writing && len(c.wbuf) > 0 {
 		c.writing = true
 		b := c.wbuf
-		c.wbuf = nil
+		c.wbuf, c.last = nil, lastFrame{}
 		c.mu.Unlock()
 		if n, werr := c.nc.TryWrite(b); n == 0 && werr == nil { // no TryWrite for this kind of connection
 			_ = c.nc.SetWriteDeadline(time.Now().Add(time.Second))

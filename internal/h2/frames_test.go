@@ -146,6 +146,7 @@ type recorded struct {
 	events   []string
 	bytes    int
 	dones    int
+	onReset  func()
 }
 
 func (h *recorder) Start(head *exchange.RequestHead, response exchange.Response) exchange.Request {
@@ -178,6 +179,9 @@ func (r *recorded) End([]exchange.Field) {
 }
 func (r *recorded) Reset(code exchange.Code) {
 	r.note("reset " + code.String())
+	if r.onReset != nil {
+		r.onReset()
+	}
 	r.response.Reset(code, nil)
 }
 func (r *recorded) Credit(int) {}
@@ -397,6 +401,42 @@ func TestEndedCalls(t *testing.T) {
 		p.c.Close()
 		<-p.done
 	})
+}
+
+// TestDataForTheDead: while a connection ends, backends still send to its streams. What
+// was to be written is gone then, so there is no last frame to make longer.
+func TestDataForTheDead(t *testing.T) {
+	for range 10 { // streams end in any order
+		a, b := net.Pipe()
+		go func() { _, _ = io.Copy(io.Discard, b) }() // ends with the pipe
+		h := &recorder{}
+		c := NewServer(netio.New(a), testConfig(), h)
+		var in bytes.Buffer
+		p := &peer{t: t, fr: http2.NewFramer(&in, nil)}
+		p.enc = hpack.NewEncoder(&p.buf)
+		in.WriteString(Preface)
+		p.write(func() error { return p.fr.WriteSettings() })
+		for i := range 8 {
+			p.request(uint32(2*i+1), false)
+		}
+		c.writing = true // the socket takes nothing
+		if err := c.batch(in.Bytes()); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range h.requests {
+			r.response.Head(&exchange.ResponseHead{Status: 200}, false)
+			r.response.Data(make([]byte, 4000))
+			r.onReset = func() { h.requests[7].response.Data(make([]byte, 4000)) }
+		}
+		c.writing = false
+		c.end(io.EOF)
+		for i, r := range h.requests {
+			if r.dones != 1 {
+				t.Errorf("request %d: %d Dones", i, r.dones)
+			}
+		}
+		_ = b.Close()
+	}
 }
 
 // TestHonest is the reverse: whole messages, both ways, are never punished.

@@ -273,7 +273,7 @@ func (c *Conn) takeLocked() ([]byte, []entry) {
 		c.writing = false
 		closing := c.closeOnIdle && len(c.streams) == 0 && !c.dead
 		if cap(c.wbuf) > keepWbuf {
-			c.wbuf = nil
+			c.wbuf, c.last = nil, lastFrame{}
 		}
 		if cap(c.wspare) > keepWbuf {
 			c.wspare = nil
