@@ -42,6 +42,7 @@ type Events interface {
 // them.
 type Budget struct {
 	used       atomic.Int64
+	grown      atomic.Int64 // by which windows are larger than at first, in all
 	soft, hard int64
 }
 
@@ -60,6 +61,22 @@ func (b *Budget) Reserve(n int) bool {
 	}
 	return true
 }
+
+// grow takes n bytes for a window that becomes larger, or gives them back if n is
+// negative. It says false, and takes nothing, if there are none: a client that reads
+// fast until windows are large, and then not at all, could fill all of the budget
+// with the streams of one connection.
+func (b *Budget) grow(n int32) bool {
+	if b.grown.Add(int64(n)) > b.hard/grownShare && n > 0 {
+		b.grown.Add(int64(-n))
+		return false
+	}
+	return true
+}
+
+// grownShare is the share of the budget that windows may grow by: with 256 MiB eight
+// calls can have the largest window at a time, or a hundred twice the first.
+const grownShare = 32
 
 func (b *Budget) add(n int)   { b.used.Add(int64(n)) }
 func (b *Budget) tight() bool { return b.used.Load() > b.soft }

@@ -13,8 +13,8 @@ var _ netio.Flusher = (*Conn)(nil)
 // A chunk is a piece of a stream's queue.
 type chunk struct {
 	next *chunk
-	b    []byte // what is left of it
-	mem  [4 << 10]byte
+	b    []byte           // what is left of it
+	mem  [4<<10 - 32]byte // with the fields above a size class of the allocator
 }
 
 var chunks = sync.Pool{New: func() any { return new(chunk) }}

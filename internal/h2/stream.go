@@ -89,6 +89,9 @@ func (s *stream) removeLocked() {
 		c.buffered.Add(int64(-left))
 		c.cfg.Budget.add(int(-left))
 	}
+	if grown := s.recvSize - int32(c.cfg.StreamWindow); grown > 0 && c.client {
+		c.cfg.Budget.grow(-grown)
+	}
 	if len(c.streams) == 0 {
 		c.idleSince = timeNow()
 	}
@@ -139,7 +142,8 @@ func (s *stream) credit(n int) {
 
 // announceLocked turns credits into WINDOW_UPDATE frames. Windows grow by evidence: a
 // peer that came to the end of its window although everything had been taken is
-// slowed by the window.
+// slowed by the window. A client's connection buffer bounds what its requests can hold,
+// but the windows of responses are the only bound there is, so those have a budget.
 func (c *Conn) announceLocked() {
 	for i, s := range c.credits {
 		c.credits[i] = nil
@@ -149,7 +153,8 @@ func (c *Conn) announceLocked() {
 			continue
 		}
 		open := s.recvOpen.Load()
-		if open <= s.recvSize/4 && s.waits.Load() <= s.recvSize/4 && s.recvSize < rpc.WindowMax && !c.cfg.Budget.tight() {
+		if open <= s.recvSize/4 && s.waits.Load() <= s.recvSize/4 && s.recvSize < rpc.WindowMax && !c.cfg.Budget.tight() &&
+			(!c.client || c.cfg.Budget.grow(s.recvSize)) {
 			n += s.recvSize
 			s.recvSize *= 2
 			s.creditAt.Store(s.recvSize / 2)

