@@ -33,7 +33,7 @@ const (
 	streamLimit = 250                    // calls at a time, times the attacker's connections
 	slack       = 8                      // goroutines and descriptors: connections to backends come and go
 	settle      = 10 * time.Second       // until everything of the attacker is gone
-	quiet       = 500 * time.Millisecond // the victim alone
+	quiet       = 400 * time.Millisecond // the victim alone
 )
 
 // period is a time that an environment variable may make longer.
@@ -190,7 +190,7 @@ func newVictim(t *testing.T, addr string) *victim {
 // collector of Go has not run, and every call adds to the heap, whoever makes it.
 func (v *victim) warm() error {
 	req := &testpb.StreamingOutputCallRequest{}
-	for range 1500 {
+	for range 1000 {
 		req.ResponseParameters = append(req.ResponseParameters, &testpb.ResponseParameters{Size: 64 << 10})
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -374,6 +374,9 @@ func flood(t *testing.T, s *scene, a attack.Attack, long time.Duration) *row {
 			settle, g, goroutines, d, descriptors, running)
 	}
 	r.limits = s.limits(t)
+	if calm := strings.Contains(r.limits, "conn_abuse"); calm != a.Ends {
+		t.Errorf("connections ended with ENHANCE_YOUR_CALM: %v, want %v (limits hit: %s)", calm, a.Ends, r.limits)
+	}
 	return r
 }
 
@@ -392,11 +395,13 @@ What %ssluice serve%s with its [default limits](reference/limits.md) makes of th
 Every attack lasts %v, on so many connections at a time; when the gateway closes one, the attacker opens the next. It must not
 cost more than 64 MiB of resident memory (%sVmRSS%s every 50 ms, over the value before, which is that of a gateway that has had
 something to do), nor bring more calls to the backend than the limit of streams (250) for each of the attacker's connections. A victim that makes calls on a connection of its own, one
-after another, gets every answer. When the attacker is gone, so are its goroutines, its sockets and its calls. The test fails otherwise.
+after another, gets every answer. Attacks by frames have their connections ended with ENHANCE_YOUR_CALM. When the attacker is gone, so are its goroutines, its sockets and its calls. The test fails otherwise.
 
 The victim's 99th percentile, before the attack and during it, is printed and no reason to fail. The aim is a ratio of 3. All of
 attackers, victim, gateway and backend run on this machine, so the ratio holds their fight for its processors too;
 attackers rest after every hundred frames, for three times as long as they have taken.
+Where an attack brings calls or downloads to the backend ("too many streams" about 15,000 calls a second, "reader that stops" 200
+MB) the victim waits there too.
 
 Measured on %s: %s.
 

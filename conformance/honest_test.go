@@ -19,7 +19,7 @@ import (
 // own; besides there are its WINDOW_UPDATEs and the PINGs by which it measures the line.
 // HONEST_TIME makes it longer.
 func TestHonest(t *testing.T) {
-	long := period(t, "HONEST_TIME", 4*time.Second)
+	long := period(t, "HONEST_TIME", 3*time.Second)
 	s := backends(t).gateway(t, "", "")
 	var dials atomic.Int64
 	conn, err := grpc.NewClient("passthrough:///"+s.Addr, grpc.WithTransportCredentials(insecure.NewCredentials()),

@@ -25,6 +25,7 @@ type Attack struct {
 	Name  string
 	What  string // what each connection does
 	Conns int    // connections at a time
+	Ends  bool   // the gateway has to end them with ENHANCE_YOUR_CALM
 	run   func(ctx context.Context, at Target, l *Log) error
 }
 
