@@ -57,13 +57,13 @@ func download(n int, size int32) []byte {
 // All are the attacks.
 func All() []Attack {
 	return []Attack{
-		{"rapid reset", "HEADERS and RST_STREAM(CANCEL) back to back (CVE-2023-44487)", 4 ends,
+		{"rapid reset", "HEADERS and RST_STREAM(CANCEL) back to back (CVE-2023-44487)", 4, ends,
 			h2(options{}, repeat(func(c *conn, _ int) error {
 				id, _ := c.open(unary, false)
 				_ = c.WriteRSTStream(id, http2.ErrCodeCancel)
 				return c.step(2)
 			}))},
-		{"late reset", "the same, but the calls have begun: HEADERS of some calls, a pause, their RST_STREAMs", 4 ends,
+		{"late reset", "the same, but the calls have begun: HEADERS of some calls, a pause, their RST_STREAMs", 4, ends,
 			h2(options{}, repeat(func(c *conn, _ int) error {
 				first := c.next
 				for range burst / 2 {
@@ -78,7 +78,7 @@ func All() []Attack {
 				}
 				return c.step(burst)
 			}))},
-		{"made you reset", "breaks a rule on each of its calls, so that the gateway resets it (CVE-2025-8671): WINDOW_UPDATE of 0 and of too much, DATA and HEADERS after END_STREAM, a short PRIORITY", 4 ends,
+		{"made you reset", "breaks a rule on each of its calls, so that the gateway resets it (CVE-2025-8671): WINDOW_UPDATE of 0 and of too much, DATA and HEADERS after END_STREAM, a short PRIORITY", 4, ends,
 			h2(options{}, repeat(func(c *conn, i int) error {
 				id, _ := c.open(duplex, i%5 == 2 || i%5 == 3)
 				switch i % 5 {
@@ -96,7 +96,7 @@ func All() []Attack {
 				}
 				return c.step(2)
 			}))},
-		{"DATA after END_STREAM", "one ended call after another, and DATA on them all the time", 4 ends,
+		{"DATA after END_STREAM", "one ended call after another, and DATA on them all the time", 4, ends,
 			h2(options{}, repeat(func(c *conn, i int) error {
 				if i%20 == 0 {
 					_, _ = c.open(duplex, true)
@@ -104,12 +104,12 @@ func All() []Attack {
 				_ = c.WriteData(c.next-2, false, zeros[:100])
 				return c.step(1)
 			}))},
-		{"too many streams", "opens calls and ends none, far above the limit", 4 ends,
+		{"too many streams", "opens calls and ends none, far above the limit", 4, ends,
 			h2(options{}, repeat(func(c *conn, _ int) error {
 				_, _ = c.open(duplex, false)
 				return c.step(1)
 			}))},
-		{"CONTINUATION, endless", "a field section of 16 KiB frames that never ends (CVE-2024-27316 and others)", 4 ends,
+		{"CONTINUATION, endless", "a field section of 16 KiB frames that never ends (CVE-2024-27316 and others)", 4, ends,
 			h2(options{}, func(c *conn) error {
 				c.block.Reset()
 				c.head(unary)
@@ -121,7 +121,7 @@ func All() []Attack {
 					return c.step(1)
 				})(c)
 			})},
-		{"CONTINUATION, empty", "a field section of empty frames that never ends", 4 ends,
+		{"CONTINUATION, empty", "a field section of empty frames that never ends", 4, ends,
 			h2(options{}, func(c *conn) error {
 				_ = c.WriteHeaders(http2.HeadersFrameParam{StreamID: 1})
 				return repeat(func(c *conn, _ int) error {
@@ -129,17 +129,17 @@ func All() []Attack {
 					return c.step(1)
 				})(c)
 			})},
-		{"PING", "PINGs (CVE-2019-9512), the answers are read", 4 ends,
+		{"PING", "PINGs (CVE-2019-9512), the answers are read", 4, ends,
 			h2(options{}, repeat(func(c *conn, _ int) error {
 				_ = c.WritePing(false, [8]byte{})
 				return c.step(1)
 			}))},
-		{"PING, deaf", "PINGs, the answers are not read", 4 ends,
+		{"PING, deaf", "PINGs, the answers are not read", 4, ends,
 			h2(options{deaf: true}, repeat(func(c *conn, _ int) error {
 				_ = c.WritePing(false, [8]byte{})
 				return c.step(1)
 			}))},
-		{"SETTINGS", "twenty open calls, and SETTINGS that change all of their windows (CVE-2019-9515)", 4 ends,
+		{"SETTINGS", "twenty open calls, and SETTINGS that change all of their windows (CVE-2019-9515)", 4, ends,
 			h2(options{}, repeat(func(c *conn, i int) error {
 				if i < 20 {
 					_, _ = c.open(duplex, false)
@@ -147,7 +147,7 @@ func All() []Attack {
 				_ = c.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(i % 2 * 65535)})
 				return c.step(1)
 			}))},
-		{"empty DATA", "empty DATA on an open call (CVE-2019-9518)", 4 ends,
+		{"empty DATA", "empty DATA on an open call (CVE-2019-9518)", 4, ends,
 			h2(options{}, repeat(func(c *conn, i int) error {
 				if i == 0 {
 					_, _ = c.open(duplex, false)
@@ -155,7 +155,7 @@ func All() []Attack {
 				_ = c.WriteData(1, false, nil)
 				return c.step(1)
 			}))},
-		{"one-byte DATA", "a large message a byte at a time", 4 ends,
+		{"one-byte DATA", "a large message a byte at a time", 4, ends,
 			h2(options{}, repeat(func(c *conn, i int) error {
 				if i == 0 {
 					_, _ = c.open(duplex, false)
@@ -167,7 +167,7 @@ func All() []Attack {
 				_ = c.WriteData(1, false, zeros[:1])
 				return c.step(1)
 			}))},
-		{"WINDOW_UPDATE dribble", "ten downloads without a window, which gets one byte larger at a time (CVE-2019-9511)", 4 ends,
+		{"WINDOW_UPDATE dribble", "ten downloads without a window, which gets one byte larger at a time (CVE-2019-9511)", 4, ends,
 			h2(options{settings: noWindow}, repeat(func(c *conn, i int) error {
 				if i < 10 {
 					_, _ = c.call(stream, download(160, 64<<10))
@@ -176,7 +176,7 @@ func All() []Attack {
 				_ = c.WriteWindowUpdate(0, 1)
 				return c.step(2)
 			}))},
-		{"HPACK bomb", "a large entry in the table, and thousands of references to it", 4 ends,
+		{"HPACK bomb", "a large entry in the table, and thousands of references to it", 4, ends,
 			h2(options{}, repeat(func(c *conn, i int) error {
 				c.block.Reset()
 				c.head(unary)
@@ -200,7 +200,7 @@ func All() []Attack {
 				}
 				return c.step(10)
 			}))},
-		{"zero window", "250 downloads with SETTINGS_INITIAL_WINDOW_SIZE 0", 1 waits,
+		{"zero window", "250 downloads with SETTINGS_INITIAL_WINDOW_SIZE 0", 1, waits,
 			h2(options{settings: noWindow}, func(c *conn) error {
 				for range manyCall {
 					_, _ = c.call(stream, download(160, 64<<10))
@@ -210,7 +210,7 @@ func All() []Attack {
 				}
 				return c.hold()
 			})},
-		{"slow reader", "250 downloads with all the window there is, and nothing is read", 1 waits,
+		{"slow reader", "250 downloads with all the window there is, and nothing is read", 1, waits,
 			h2(options{settings: allWindow, deaf: true}, func(c *conn) error {
 				_ = c.WriteWindowUpdate(0, math.MaxInt32-65535)
 				for range manyCall {
@@ -221,7 +221,7 @@ func All() []Attack {
 				}
 				return c.hold()
 			})},
-		{"reader that stops", "250 downloads; of 50 of them 4 MiB each are read fast, so that windows grow, and then nothing", 1 waits,
+		{"reader that stops", "250 downloads; of 50 of them 4 MiB each are read fast, so that windows grow, and then nothing", 1, waits,
 			h2(options{settings: noWindow}, func(c *conn) error {
 				_ = c.WriteWindowUpdate(0, math.MaxInt32-65535)
 				for i := range manyCall {
@@ -237,12 +237,12 @@ func All() []Attack {
 				}
 				return c.hold()
 			})},
-		{"half-open", "connections that stop in the middle of a preface, after it, in a ClientHello, in an HTTP/1.1 head", 300 waits,
+		{"half-open", "connections that stop in the middle of a preface, after it, in a ClientHello, in an HTTP/1.1 head", 300, waits,
 			halfOpen()},
-		{"backend without a window", "250 uploads to a backend whose streams have no window", 4 waits, uploads("/" + ZeroService + "/Upload")},
-		{"backend that never credits", "250 uploads to a backend that never sends WINDOW_UPDATE", 4 waits, uploads("/" + SilentService + "/Upload")},
-		{"backend that does not read", "250 uploads to a grpc-go handler that does not read", 1 waits, uploads(upload)},
-		{"PRIORITY and unknown frames", "PRIORITY frames (CVE-2019-9513) and frames of a type that nobody knows", 4 ends,
+		{"backend without a window", "250 uploads to a backend whose streams have no window", 4, waits, uploads("/" + ZeroService + "/Upload")},
+		{"backend that never credits", "250 uploads to a backend that never sends WINDOW_UPDATE", 4, waits, uploads("/" + SilentService + "/Upload")},
+		{"backend that does not read", "250 uploads to a grpc-go handler that does not read", 1, waits, uploads(upload)},
+		{"PRIORITY and unknown frames", "PRIORITY frames (CVE-2019-9513) and frames of a type that nobody knows", 4, ends,
 			h2(options{}, repeat(func(c *conn, i int) error {
 				if i%2 == 0 {
 					_ = c.WritePriority(uint32(2*(i%1000)+1), http2.PriorityParam{StreamDep: 0, Weight: uint8(i)})
