@@ -378,8 +378,8 @@ func flood(t *testing.T, s *scene, a attack.Attack, long time.Duration) *row {
 			settle, g, goroutines, d, descriptors, running)
 	}
 	r.limits = s.limits(t)
-	if calm := strings.Contains(r.limits, "conn_abuse"); calm != a.Ends {
-		t.Errorf("connections ended with ENHANCE_YOUR_CALM: %v, want %v (limits hit: %s)", calm, a.Ends, r.limits)
+	if a.Ends && !strings.Contains(r.limits, "conn_abuse") {
+		t.Errorf("the gateway did not end the connections with ENHANCE_YOUR_CALM; limits hit: %q", r.limits)
 	}
 	return r
 }
