@@ -136,7 +136,7 @@ func newRetry(c *conn, head *exchange.RequestHead, response exchange.Response) *
 	r.first = try{r: r, c: c, busy: 1}
 	r.cur = &r.first
 	c.started.Add(1)
-	r.first.req = c.wire.Start(head, &r.first)
+	r.first.req = c.wire.Start(&r.kept.head, &r.first)
 	return r
 }
 

@@ -25,8 +25,8 @@ type Field struct {
 	Sensitive bool
 }
 
-// A RequestHead begins an exchange. It is valid during Start only, its strings for
-// good: who needs it longer copies it.
+// A RequestHead begins an exchange. It is valid until Begin has returned, its strings
+// for good: who needs it longer copies it.
 type RequestHead struct {
 	Method    string
 	Scheme    string // "http" or "https"

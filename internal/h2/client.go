@@ -2,34 +2,20 @@ package h2
 
 import (
 	"errors"
-	"sync"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
 )
 
-// opening is a request whose stream is not open yet: Start was called and Begin was
-// not. Its fields are copies.
-type opening struct {
-	head   exchange.RequestHead
-	fields []exchange.Field
-}
-
-var openings = sync.Pool{New: func() any { return new(opening) }}
-
 // clientStream is a stream as the caller sees it: the place of a request.
 type clientStream struct {
 	stream
-	open *opening
+	head *exchange.RequestHead // until Begin
 }
 
 // Start implements [exchange.Handler] for a client's connection. A connection that
 // takes no more streams resets the response with RefusedStream.
 func (c *Conn) Start(head *exchange.RequestHead, response exchange.Response) exchange.Request {
-	o := openings.Get().(*opening)
-	o.head = *head
-	o.fields = append(o.fields[:0], head.Fields...)
-	o.head.Fields = o.fields
-	cs := &clientStream{open: o}
+	cs := &clientStream{head: head}
 	cs.resp = response
 	cs.c = c
 	return cs
@@ -41,25 +27,23 @@ var errNoStream = errors.New("the connection takes no more streams")
 // one critical section.
 func (cs *clientStream) Begin() {
 	s, c := &cs.stream, cs.c
-	o := cs.open
-	cs.open = nil
+	head := cs.head
+	cs.head = nil
 	c.mu.Lock()
 	refused := c.availableLocked() == 0
 	need, exhausted := false, false
 	if refused {
 		s.ended, s.reset, s.told = true, true, true
 	} else {
-		c.newStreamLocked(s, c.nextID)
+		id := c.nextID
 		c.nextID += 2
+		c.newStreamLocked(s, id)
 		exhausted = c.nextID > maxStreamID
 		s.started = true
-		c.encodeRequest(s, &o.head)
+		c.encodeRequest(s, head)
 		need = c.markLocked()
 	}
 	c.mu.Unlock()
-	clear(o.fields)
-	o.head = exchange.RequestHead{}
-	openings.Put(o)
 	if refused {
 		s.resp.Reset(exchange.RefusedStream, errNoStream)
 		return

@@ -66,6 +66,8 @@ type Conn struct {
 	starved    atomic.Bool  // the connection's window is held back until something is credited
 	lastRead   atomic.Int64 // Unix nanoseconds
 	blockSince atomic.Int64 // when the preface or a field section began that is not complete; 0 is none
+	room       atomic.Int64 // availableLocked, for who asks without the lock
+	stuck      atomic.Bool  // streams wait for the connection's send window
 
 	mu          sync.Mutex
 	streams     map[uint32]*stream
@@ -249,6 +251,7 @@ func (c *Conn) stop(cause error) {
 		return
 	}
 	c.dead, c.cause = true, cause
+	c.roomLocked()
 	c.mu.Unlock()
 	_ = c.nc.SetReadDeadline(time.Unix(1, 0))
 }
@@ -277,6 +280,7 @@ func (c *Conn) end(err error) {
 		streams = append(streams, s)
 	}
 	c.peerGone = true
+	c.roomLocked()
 	c.mu.Unlock()
 	if c.client {
 		c.events.Draining()
@@ -390,6 +394,7 @@ func (c *Conn) Drain() {
 	if c.client {
 		c.peerGone = true // no new streams
 		c.closeOnIdle = true
+		c.roomLocked()
 	} else {
 		c.wbuf = appendGoAway(c.wbuf, maxStreamID, exchange.NoError, "")
 		c.wbuf = appendPing(c.wbuf, 0, pingDrain)
@@ -496,10 +501,13 @@ func (c *Conn) stalledLocked(now time.Time) (out []*stream) {
 const stallRate = 1024
 
 // Available returns how many more streams a client may open now.
-func (c *Conn) Available() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.availableLocked()
+func (c *Conn) Available() int { return int(c.room.Load()) }
+
+// roomLocked is called after whatever availableLocked depends on has changed.
+func (c *Conn) roomLocked() {
+	if c.client {
+		c.room.Store(int64(c.availableLocked()))
+	}
 }
 
 func (c *Conn) availableLocked() int {
@@ -517,8 +525,4 @@ func (c *Conn) Open() int {
 }
 
 // Stalled says whether streams wait for the connection's send window, which is zero.
-func (c *Conn) Stalled() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.sendOpen <= 0 && c.waiting > 0
-}
+func (c *Conn) Stalled() bool { return c.stuck.Load() }

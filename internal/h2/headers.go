@@ -244,16 +244,6 @@ func (s *stream) startIndex() int {
 func (c *Conn) requestBlock() error {
 	bl := &c.block
 	p := &bl.pseudo
-	c.mu.Lock()
-	refuse := c.goneAway || len(c.streams) >= c.cfg.MaxStreams
-	if !c.goneAway {
-		c.lastID = bl.id
-	}
-	goneAway := c.goneAway
-	c.mu.Unlock()
-	if goneAway { // RFC 9113, section 6.8: it is ignored, the client tries elsewhere
-		return c.charge(costControl)
-	}
 	bad := bl.invalid != "" || bl.selfDependent || p.status != "" || p.method == ""
 	if p.method == "CONNECT" && p.seen&16 == 0 {
 		bad = bad || p.authority == "" || p.seen&(2|8) != 0
@@ -268,22 +258,26 @@ func (c *Conn) requestBlock() error {
 		bad = err != nil || (bl.end && n != 0)
 	}
 	large := bl.size > c.cfg.HeaderBytes
-	if refuse || (bad && !large) {
+	s := &stream{}
+	c.mu.Lock()
+	if c.goneAway { // RFC 9113, section 6.8: it is ignored, the client tries elsewhere
+		c.mu.Unlock()
+		return c.charge(costControl)
+	}
+	c.lastID = bl.id
+	if refuse := len(c.streams) >= c.cfg.MaxStreams; refuse || (bad && !large) {
 		code := exchange.RefusedStream
 		if bad {
 			code = exchange.ProtocolError
 		} else {
 			c.cfg.LimitHit("streams_per_conn")
 		}
-		c.mu.Lock()
-		(&stream{c: c, id: bl.id}).rstLocked(code)
+		s.c, s.id = c, bl.id
+		s.rstLocked(code)
 		c.mu.Unlock()
 		c.readMark = true
 		return c.charge(costError)
 	}
-
-	s := &stream{}
-	c.mu.Lock()
 	c.newStreamLocked(s, bl.id)
 	s.length = length
 	s.recvEnded = bl.end

@@ -314,30 +314,32 @@ func (c *Conn) take(s *stream) bool {
 	if c.held == s {
 		return !s.gone.Load()
 	}
-	c.release()
-	c.mu.Lock()
-	if s.gone.Load() {
-		c.mu.Unlock()
-		return false
-	}
-	s.reading = true
-	c.mu.Unlock()
-	c.held = s
-	return true
+	return c.pass(s)
 }
 
 // release gives the baton back, and delivers what waited for that.
-func (c *Conn) release() {
+func (c *Conn) release() { c.pass(nil) }
+
+// pass gives the baton of one stream back and takes that of another; either may be nil.
+func (c *Conn) pass(to *stream) bool {
 	s := c.held
-	if s == nil {
-		return
+	if s == to {
+		return s == nil || !s.gone.Load()
 	}
 	c.held = nil
+	tell, done := false, false
 	c.mu.Lock()
-	s.reading = false
-	tell := s.toTell
-	s.toTell = false
-	done := !c.client && s.doneLocked()
+	if s != nil {
+		s.reading = false
+		tell = s.toTell
+		s.toTell = false
+		done = !c.client && s.doneLocked()
+	}
+	if to != nil && !to.gone.Load() {
+		to.reading = true
+		c.held = to
+	}
+	taken := c.held != nil
 	c.mu.Unlock()
 	if tell {
 		s.resp.Reset(s.resetCode, s.resetCause)
@@ -345,6 +347,7 @@ func (c *Conn) release() {
 	if done {
 		s.req.Done(s.delivered())
 	}
+	return taken
 }
 
 // dataBegins counts the whole frame against both windows (RFC 9113, section 6.9.1).
@@ -608,6 +611,7 @@ func (c *Conn) onSettings() error {
 	if first {
 		c.ready = true
 	}
+	c.roomLocked()
 	c.mu.Unlock()
 	c.readMark = true
 	if err != nil {
@@ -683,6 +687,7 @@ func (c *Conn) onGoAway() error {
 	c.release()
 	c.mu.Lock()
 	c.peerGone, c.closeOnIdle = true, true
+	c.roomLocked()
 	var refused []*stream
 	for id, s := range c.streams {
 		if id > last {

@@ -67,7 +67,7 @@ func (s *stream) send(b []byte) {
 	}
 	if s.queued == 0 && c.ring == nil {
 		for len(b) > 0 {
-			n := s.roomLocked(len(b))
+			n := s.frameRoomLocked(len(b))
 			if n == 0 {
 				break
 			}
@@ -88,8 +88,8 @@ func (s *stream) send(b []byte) {
 	}
 }
 
-// roomLocked returns how much of n bytes may go into the write buffer as one frame.
-func (s *stream) roomLocked(n int) int {
+// frameRoomLocked returns how much of n bytes may go into the write buffer as one frame.
+func (s *stream) frameRoomLocked(n int) int {
 	c := s.c
 	room := maxWbuf - len(c.wbuf)
 	if room <= 0 || s.sendOpen <= 0 || c.sendOpen <= 0 {
@@ -201,7 +201,7 @@ func (c *Conn) cutLocked() {
 	for c.ring != nil && c.sendOpen > 0 && len(c.wbuf) < maxWbuf {
 		s := c.ring
 		for took := 0; s.queued > 0 && took < maxFrame; {
-			n := s.roomLocked(min(len(s.head.b), maxFrame-took))
+			n := s.frameRoomLocked(min(len(s.head.b), maxFrame-took))
 			if n == 0 {
 				break
 			}
@@ -268,6 +268,9 @@ func (c *Conn) takeLocked() ([]byte, []entry) {
 	if !c.dead {
 		c.announceLocked()
 		c.cutLocked()
+		if stuck := c.sendOpen <= 0 && c.waiting > 0; stuck != c.stuck.Load() {
+			c.stuck.Store(stuck)
+		}
 	}
 	if len(c.wbuf) == 0 || c.dead {
 		c.writing = false

@@ -74,6 +74,7 @@ func (c *Conn) newStreamLocked(s *stream, id uint32) {
 	s.recvOpen.Store(w)
 	s.creditAt.Store(w / 2)
 	c.streams[id] = s
+	c.roomLocked()
 }
 
 // removeLocked takes a stream off the connection and frees what it holds.
@@ -83,6 +84,7 @@ func (s *stream) removeLocked() {
 		return
 	}
 	delete(c.streams, s.id)
+	c.roomLocked()
 	s.gone.Store(true)
 	s.dropLocked()
 	if left := s.waits.Swap(0); left > 0 {

@@ -41,6 +41,7 @@ type clientCall struct {
 	call     *rpc.Call
 	response rpc.Response
 	next     exchange.Request
+	draft    *draft // the head, until Begin
 
 	cause atomic.Pointer[rpc.Status] // why the call ends before the backend has ended it
 
@@ -92,12 +93,17 @@ func (c *client) Start(call *rpc.Call, response rpc.Response) rpc.Request {
 		Method: "POST", Scheme: c.o.Scheme, Authority: authority, Path: call.Method, Fields: f, Length: -1,
 		Addr: call.Peer.Addr, TLS: call.Peer.TLS, Carrier: call.Carrier,
 	}
+	d.fields, cc.draft = f, d
 	cc.next = c.next.Start(&d.request, (*fromBackend)(cc))
-	d.free(f)
 	return cc
 }
 
-func (cc *clientCall) Begin()        { cc.next.Begin() }
+func (cc *clientCall) Begin() {
+	cc.next.Begin()
+	cc.draft.free(cc.draft.fields)
+	cc.draft = nil
+}
+
 func (cc *clientCall) Data(b []byte) { cc.next.Data(b) }
 func (cc *clientCall) End()          { cc.next.End(nil) }
 func (cc *clientCall) Credit(n int)  { cc.next.Credit(n) }
