@@ -79,7 +79,8 @@ func callKinds(c testgrpc.TestServiceClient) {
 	interop.DoPingPong(ctx, c)
 	interop.DoEmptyStream(ctx, c)
 	interop.DoTimeoutOnSleepingServer(ctx, c)
-	interop.DoCancelAfterBegin(ctx, c)
+	// Not DoCancelAfterBegin: its client takes a response that has come already for as good
+	// as its own cancellation, one of them by chance, and a busy machine makes it come.
 	interop.DoCancelAfterFirstResponse(ctx, c)
 	interop.DoCustomMetadata(ctx, c)
 	interop.DoStatusCodeAndMessage(ctx, c)

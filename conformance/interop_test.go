@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"os/exec"
@@ -60,8 +61,8 @@ func TestInterop(t *testing.T) {
 		host, port, _ := net.SplitHostPort(front.addr)
 		for _, name := range interopCases {
 			t.Run(front.name+"/"+name, func(t *testing.T) {
-				failed := 0
-				for range interopTimes {
+				failed, again := 0, 0
+				for n := 0; n < interopTimes; n++ {
 					ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 					args := append([]string{
 						"-server_host", host, "-server_port", port, "-test_case", name,
@@ -70,6 +71,11 @@ func TestInterop(t *testing.T) {
 					}, front.args...)
 					out, err := exec.CommandContext(ctx, client, args...).CombinedOutput()
 					cancel()
+					if err != nil && clientRace(name, out) && again < maxAgain {
+						again++
+						n--
+						continue
+					}
 					if err != nil {
 						failed++
 						t.Logf("%v\n%s", err, out)
@@ -81,4 +87,14 @@ func TestInterop(t *testing.T) {
 			})
 		}
 	}
+}
+
+// maxAgain is how often a case is repeated because of a fault of the client.
+const maxAgain = 3
+
+// clientRace says whether cancel_after_begin has failed by a race in its client, which
+// it does against its own server too when the machine is busy: it cancels, half-closes,
+// and then chooses by chance between the cancellation and a response that has come.
+func clientRace(name string, out []byte) bool {
+	return name == "cancel_after_begin" && bytes.Contains(out, []byte("CloseAndRecv() got error code 0, want 1"))
 }

@@ -285,8 +285,9 @@ func (c *Conn) end(err error) {
 	if c.client {
 		c.events.Draining()
 	}
-	if errors.As(err, &ce) && ce.code == exchange.EnhanceYourCalm {
-		c.cfg.LimitHit("conn_abuse")
+	var ae abuseError
+	if errors.As(err, &ae) {
+		c.cfg.LimitHit(ae.limit)
 	}
 
 	// A goodbye, if the socket takes it.
@@ -429,8 +430,7 @@ func (c *Conn) tick(now time.Time) {
 		return limit > 0 && !since.IsZero() && now.Sub(since) > limit
 	}
 	if b := c.blockSince.Load(); b != 0 && over(time.Unix(0, b), cfg.Header) {
-		cfg.LimitHit("header_timeout")
-		c.stop(connError{exchange.EnhanceYourCalm, "header timeout: the request head took longer than the gateway waits"})
+		c.stop(abusive("header_timeout", "header timeout: the request head took longer than the gateway waits"))
 		return
 	}
 	c.mu.Lock()

@@ -2,6 +2,7 @@ package h2
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
 )
@@ -88,3 +89,22 @@ type connError struct {
 }
 
 func (e connError) Error() string { return e.code.String() + ": " + e.reason }
+
+// abuseError ends a connection whose client came to a limit.
+type abuseError struct {
+	connError
+	limit string // its name
+}
+
+func (e abuseError) Unwrap() error { return e.connError }
+
+func abusive(limit, reason string) error {
+	return abuseError{connError{exchange.EnhanceYourCalm, reason}, limit}
+}
+
+// Abuse says whether what [Conn.Run] returned means that the peer did too much of what
+// is of no use to anybody.
+func Abuse(err error) bool {
+	var e abuseError
+	return errors.As(err, &e)
+}

@@ -359,7 +359,7 @@ func TestAbuse(t *testing.T) {
 				synctest.Wait()
 				select {
 				case err := <-ended:
-					if ce, ok := err.(connError); !ok || ce.code != exchange.EnhanceYourCalm {
+					if !Abuse(err) {
 						t.Errorf("ended with %v", err)
 					}
 				default:

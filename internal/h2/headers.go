@@ -66,8 +66,7 @@ func (c *Conn) blockPiece(b []byte) error {
 	err := c.dec.write(b[:max(n, 0)])
 	switch {
 	case bl.size > most, err == nil && bl.bytes > most:
-		c.cfg.LimitHit("header_bytes")
-		return connError{exchange.EnhanceYourCalm, fmt.Sprintf("a field section of far more than the limit of %d bytes (limits.header_bytes)", c.cfg.HeaderBytes)}
+		return abusive("header_bytes", fmt.Sprintf("a field section of far more than the limit of %d bytes (limits.header_bytes)", c.cfg.HeaderBytes))
 	case err != nil:
 		return connError{exchange.CompressionError, err.Error()}
 	}

@@ -116,7 +116,7 @@ func (c *Conn) frameBegins() error {
 		}
 		c.block.frames++
 		if c.block.frames > maxContinuations {
-			return connError{exchange.EnhanceYourCalm, "a field section in too many frames"}
+			return abusive("conn_abuse", "a field section in too many frames")
 		}
 		return nil
 	case framePushPromise:
@@ -261,7 +261,7 @@ func (c *Conn) charge(n int) error {
 	ok := c.abuse.charge(n)
 	c.mu.Unlock()
 	if !ok {
-		return connError{exchange.EnhanceYourCalm, "too many frames that do no work"}
+		return abusive("conn_abuse", "too many frames that do no work")
 	}
 	return c.owes()
 }
@@ -272,7 +272,7 @@ func (c *Conn) owes() error {
 	over := c.control > maxControl
 	c.mu.Unlock()
 	if over {
-		return connError{exchange.EnhanceYourCalm, "the peer asks and does not read the answers"}
+		return abusive("conn_abuse", "the peer asks and does not read the answers")
 	}
 	return nil
 }

@@ -21,8 +21,9 @@ import (
 type Config struct {
 	// HTTP1 serves a connection that speaks HTTP/1.1, until it ends.
 	HTTP1 func(net.Conn)
-	// HTTP2 serves a connection that speaks HTTP/2 and of which initial was read.
-	HTTP2 func(c netio.Conn, initial []byte)
+	// HTTP2 serves a connection that speaks HTTP/2 and of which initial was read. It says
+	// whether the connection was ended for abuse.
+	HTTP2 func(c netio.Conn, initial []byte) (abuse bool)
 
 	MaxConns  int           // connections at a time; more are closed at once
 	Handshake time.Duration // for TLS and the first bytes
@@ -39,6 +40,8 @@ type Server struct {
 	open map[net.Conn]struct{} // not yet handed over
 	n    int
 	done bool
+
+	penalties penalties
 }
 
 // ErrClosed is what Serve returns after Close.
@@ -150,6 +153,10 @@ func (s *Server) Wait() { s.wg.Wait() }
 
 func (s *Server) serve(raw net.Conn, tlsCfg *tls.Config) {
 	defer s.leave(raw)
+	if d := s.penalties.wait(raw.RemoteAddr(), time.Now()); d > 0 {
+		s.cfg.LimitHit("conn_penalty")
+		time.Sleep(d)
+	}
 	_ = raw.SetDeadline(time.Now().Add(s.cfg.Handshake))
 	c := raw
 	var first []byte
@@ -178,7 +185,9 @@ func (s *Server) serve(raw net.Conn, tlsCfg *tls.Config) {
 		return
 	}
 	if isH2 {
-		s.cfg.HTTP2(netio.New(c), first)
+		if s.cfg.HTTP2(netio.New(c), first) {
+			s.penalties.add(raw.RemoteAddr(), time.Now())
+		}
 		return
 	}
 	if len(first) > 0 {

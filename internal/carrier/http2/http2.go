@@ -26,14 +26,15 @@ func New(h exchange.Handler, cfg *h2.Config) *Server {
 	return &Server{cfg: cfg, handler: h, conns: map[*h2.Conn]struct{}{}}
 }
 
-// ServeConn serves a connection until it ends. initial was read of it already.
-func (s *Server) ServeConn(nc netio.Conn, initial []byte) {
+// ServeConn serves a connection until it ends. initial was read of it already. It says
+// whether the gateway has ended the connection for abuse.
+func (s *Server) ServeConn(nc netio.Conn, initial []byte) (abuse bool) {
 	c := h2.NewServer(nc, s.cfg, s.handler)
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
 		_ = nc.Close()
-		return
+		return false
 	}
 	s.conns[c] = struct{}{}
 	draining := s.draining
@@ -41,10 +42,11 @@ func (s *Server) ServeConn(nc netio.Conn, initial []byte) {
 	if draining {
 		c.Drain()
 	}
-	_ = c.Run(initial)
+	err := c.Run(initial)
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
+	return h2.Abuse(err)
 }
 
 func (s *Server) each(f func(*h2.Conn)) {

@@ -91,7 +91,7 @@ func (c *Config) Settings() []Setting {
 		{Key: "limits.decompression_ratio", Default: "100", Value: count(&l.DecompressionRatio),
 			Help: "how many times larger than its compressed form a message may be, above 1 MiB", Error: "RESOURCE_EXHAUSTED"},
 		{Key: "limits.conn_abuse", Default: "1000", Value: count(&l.ConnAbuse),
-			Help: "frames of useless work a second on one client connection", Error: "GOAWAY(ENHANCE_YOUR_CALM)"},
+			Help: "frames of useless work a second on one client connection", Error: "GOAWAY(ENHANCE_YOUR_CALM); its next connections wait up to 1s"},
 
 		{Key: "timeouts.handshake", Default: "10s", Value: duration(&t.Handshake),
 			Help: "TLS handshake and HTTP/2 preface", Error: "the connection is closed"},
