@@ -97,6 +97,7 @@ func New(cfg Config) (*Gateway, error) {
 		_ = g.Close()
 		return nil, err
 	}
+	g.gauges()
 	background, stop := context.WithCancel(context.Background())
 	g.stop = stop
 	for i := range g.backends {
@@ -107,12 +108,45 @@ func New(cfg Config) (*Gateway, error) {
 	return g, nil
 }
 
+// gauges are metrics that are looked up when somebody asks.
+func (g *Gateway) gauges() {
+	g.metrics.Gauge("sluice_client_connections", "Client connections that are open.", func() float64 { return float64(g.accept.Conns()) })
+	g.metrics.Gauge("sluice_buffered_bytes", "Bytes of calls that wait in the gateway, of limits.buffer_bytes.", func() float64 { return float64(g.budget.Used()) })
+	sum := func(f func(backend.Status) int) func() float64 {
+		return func() (n float64) {
+			for _, b := range g.backends {
+				n += float64(f(b.Status()))
+			}
+			return n
+		}
+	}
+	g.metrics.Gauge("sluice_held_calls", "Calls that wait for a backend.", sum(func(s backend.Status) int { return s.Held }))
+	g.metrics.Gauge("sluice_backend_endpoints", "Addresses of backends.", sum(func(s backend.Status) int { return len(s.Endpoints) }))
+	g.metrics.Gauge("sluice_backend_endpoints_ready", "Addresses of backends that take calls.", sum(func(s backend.Status) (n int) {
+		for _, e := range s.Endpoints {
+			if e.State == backend.Ready {
+				n++
+			}
+		}
+		return n
+	}))
+	g.metrics.Gauge("sluice_backend_connections", "Connections to backends.", sum(func(s backend.Status) (n int) {
+		for _, e := range s.Endpoints {
+			n += e.Conns
+		}
+		return n
+	}))
+}
+
 // assemble puts the pipeline and the edge around the router.
 func (g *Gateway) assemble(router rpc.Handler) error {
 	cfg := &g.cfg
 	h := router
 	for i := len(cfg.Policies) - 1; i >= 0; i-- {
 		h = cfg.Policies[i](h)
+	}
+	if cfg.Timeouts.FirstByte > 0 {
+		h = policy.FirstByte(h, g.wheel, cfg.Timeouts.FirstByte)
 	}
 	h = policy.Deadline(h, g.wheel)
 	h = g.calls.Track(h)

@@ -20,7 +20,7 @@ func Deadline(next rpc.Handler, w *Wheel) rpc.Handler {
 		if !time.Now().Before(call.Deadline) {
 			return &expired{response: response}
 		}
-		d := &deadline{wheel: w, at: call.Deadline}
+		d := &deadline{wheel: w, at: call.Deadline, cause: &errDeadline}
 		d.Request = next.Start(call, response)
 		return d
 	})
@@ -34,6 +34,7 @@ type deadline struct {
 	timer wheelTimer
 	wheel *Wheel
 	at    time.Time
+	cause *rpc.Status
 
 	mu      sync.Mutex
 	firing  bool
@@ -77,7 +78,7 @@ func (d *deadline) fire() {
 	}
 	d.firing = true
 	d.mu.Unlock()
-	d.Request.Cancel(errDeadline)
+	d.Request.Cancel(*d.cause)
 	d.mu.Lock()
 	d.firing = false
 	outcome := d.waiting

@@ -101,6 +101,50 @@ func TestDeadlineExpired(t *testing.T) {
 	}
 }
 
+func TestFirstByte(t *testing.T) {
+	for name, test := range map[string]struct {
+		deadline time.Duration
+		event    func(rpc.Response)
+		ends     int
+	}{
+		"nothing comes":        {ends: 1},
+		"request bytes taken":  {event: func(r rpc.Response) { r.Credit(1) }, ends: 1},
+		"a head in time":       {event: func(r rpc.Response) { r.Head(&rpc.Head{}) }},
+		"a call with deadline": {deadline: time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := NewWheel()
+				defer w.Close()
+				b, c := &terminal{}, &client{}
+				call := &rpc.Call{Received: time.Now()}
+				if test.deadline > 0 {
+					call.Deadline = call.Received.Add(test.deadline)
+				}
+				req := FirstByte(start(b), w, time.Second).Start(call, c)
+				req.Begin()
+				time.Sleep(time.Second - 1)
+				synctest.Wait()
+				if len(c.ends()) != 0 {
+					t.Fatal("ended early")
+				}
+				if test.event != nil {
+					test.event(b.response)
+				}
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if st := c.ends(); len(st) != test.ends || test.ends > 0 && st[0].Code != rpc.DeadlineExceeded {
+					t.Errorf("ends: %v", st)
+				}
+				req.Done(rpc.Outcome{})
+				if b.done.Load() != 1 {
+					t.Error("Done did not pass")
+				}
+			})
+		})
+	}
+}
+
 // TestDeadlineRacesDone: a timer that fires while the call is done touches nothing
 // after Done, and Done passes exactly once.
 func TestDeadlineRacesDone(t *testing.T) {
