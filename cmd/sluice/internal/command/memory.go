@@ -6,6 +6,7 @@ import "os"
 // has doubled: a gateway keeps so little that it would otherwise collect several times
 // a second. It is never touched, so it takes addresses and no memory. Large heaps hardly
 // notice it.
+//
 //lint:ignore U1000 it is there to be held
 var ballast []byte
 
