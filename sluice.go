@@ -186,9 +186,9 @@ func (g *Gateway) engineConfig(client bool) *h2.Config {
 }
 
 const (
-	// maxBackendStreams bounds the calls on one backend connection, whatever the backend
-	// allows.
-	maxBackendStreams = 10000
+	// maxBackendStreams bounds the calls on one backend connection if the backend sets no
+	// limit itself; the clients' limits are what counts.
+	maxBackendStreams = 1 << 20
 	// backendConnWindow is replenished on receipt, so it bounds only what is in flight.
 	backendConnWindow = 4 << 20
 	// clientKeepAlive finds clients that vanished; they need not send PINGs themselves.

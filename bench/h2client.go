@@ -142,6 +142,34 @@ func (c *h2conn) frame(t http2.FrameType, flags http2.Flags, id uint32, payload 
 	c.out = append(c.out, payload...)
 }
 
+// open begins a call and says nothing on it.
+func (c *h2conn) open() {
+	c.block.Reset()
+	c.encode(c.enc, c.path)
+	c.frame(http2.FrameHeaders, http2.FlagHeadersEndHeaders, c.nextID, c.block.Bytes())
+	c.nextID += 2
+}
+
+// drain answers what comes, until the connection ends.
+func (c *h2conn) drain() {
+	var head [9]byte
+	for {
+		if _, err := io.ReadFull(c.br, head[:]); err != nil {
+			return
+		}
+		payload := make([]byte, int(head[0])<<16|int(head[1])<<8|int(head[2]))
+		if _, err := io.ReadFull(c.br, payload); err != nil {
+			return
+		}
+		if err := c.handle(http2.FrameType(head[3]), http2.Flags(head[4]), binary.BigEndian.Uint32(head[5:])&(1<<31-1), payload); err != nil {
+			return
+		}
+		if c.flush() != nil {
+			return
+		}
+	}
+}
+
 func (c *h2conn) call() {
 	var s *h2stream
 	if n := len(c.free); n > 0 {

@@ -139,6 +139,27 @@ func (o *options) run(dir string) error {
 		}
 		fmt.Print(table(r, names, results))
 	}
+	return o.special(e)
+}
+
+// special are the rows that compare Sluice with itself.
+func (o *options) special(e *env) error {
+	for name, run := range map[string]func(*env) (string, error){"slow-readers": o.slow, "idle": o.idle} {
+		if o.rows != "" && !slices.Contains(strings.Split(o.rows, ","), name) || o.quick {
+			continue
+		}
+		if e.sluice == "" {
+			var err error
+			if e.sluice, err = buildSluice(e.dir); err != nil {
+				return err
+			}
+		}
+		text, err := run(e)
+		if err != nil {
+			return err
+		}
+		fmt.Print(text)
+	}
 	return nil
 }
 
@@ -156,6 +177,9 @@ func (o *options) selectRows() ([]row, error) {
 	var out []row
 	for name := range strings.SplitSeq(o.rows, ",") {
 		i := slices.IndexFunc(rows, func(r row) bool { return r.name == name })
+		if name == "slow-readers" || name == "idle" {
+			continue
+		}
 		if i < 0 {
 			return nil, fmt.Errorf("no row %q", name)
 		}

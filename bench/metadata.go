@@ -29,6 +29,7 @@ type caller struct {
 	rand        *rand.Rand
 	scheme      string
 	contentType string
+	timeout     string // "" is another one for each call
 	n           uint64
 }
 
@@ -46,7 +47,11 @@ func (c *caller) metadata(emit func(name, value string)) {
 	emit("te", "trailers")
 	emit("user-agent", "grpc-go/1.85.0")
 	emit("grpc-accept-encoding", "gzip")
-	emit("grpc-timeout", strconv.Itoa(19_000_000+c.rand.IntN(999_999))+"u")
+	if c.timeout != "" {
+		emit("grpc-timeout", c.timeout)
+	} else {
+		emit("grpc-timeout", strconv.Itoa(19_000_000+c.rand.IntN(999_999))+"u")
+	}
 	emit("authorization", tokens[c.rand.IntN(len(tokens))])
 	emit("traceparent", fmt.Sprintf("00-%016x%016x-%016x-01", c.rand.Uint64(), c.rand.Uint64(), c.rand.Uint64()))
 	emit("x-request-id", fmt.Sprintf("%016x", c.rand.Uint64()))

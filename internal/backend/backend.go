@@ -190,7 +190,7 @@ func (b *Backend) refusal() rpc.Status {
 	if st := b.verdict.Load(); st != nil {
 		return *st
 	}
-	return rpc.Errorf(rpc.ResourceExhausted, "too many calls wait for backend %s already (limit HeldCalls: %d)", b.cfg.Target, b.cfg.HeldCalls)
+	return rpc.Errorf(rpc.ResourceExhausted, "too many calls wait for backend %s already (limits.held_calls is %d)", b.cfg.Target, b.cfg.HeldCalls)
 }
 
 // expire ends a call that has waited as long as it may.

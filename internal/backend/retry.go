@@ -85,13 +85,31 @@ type try struct {
 type kept struct {
 	head   exchange.RequestHead
 	fields []exchange.Field
-	body   []byte
-	large  int64 // bytes of body counted in Backend.kept
+	body   *keptBody // nil until there is some: a call may be silent for long
+	large  int64     // bytes of body counted in Backend.kept
+}
+
+type keptBody struct{ b []byte }
+
+func (k *kept) len() int {
+	if k.body == nil {
+		return 0
+	}
+	return len(k.body.b)
+}
+
+func (k *kept) append(b []byte) {
+	if k.body == nil {
+		k.body = bodyPool.Get().(*keptBody)
+	}
+	k.body.b = append(k.body.b, b...)
 }
 
 var keptPool = sync.Pool{New: func() any {
-	return &kept{fields: make([]exchange.Field, 0, 24), body: make([]byte, 0, 512)}
+	return &kept{fields: make([]exchange.Field, 0, 16)}
 }}
+
+var bodyPool = sync.Pool{New: func() any { return &keptBody{b: make([]byte, 0, 512)} }}
 
 // keptLimit bounds what all calls of a Backend keep beyond keptCap each. Above it
 // large requests are not kept, and so not replayed. What is kept may have been
@@ -108,7 +126,6 @@ func keep(head *exchange.RequestHead) *kept {
 	k.fields = append(k.fields[:0], head.Fields...)
 	k.head = *head
 	k.head.Fields = k.fields
-	k.body = k.body[:0]
 	return k
 }
 
@@ -123,7 +140,15 @@ func (r *retry) dropLocked() {
 		r.b.kept.Add(-k.large)
 		k.large = 0
 	}
-	if r.replays > 0 || cap(k.body) > keptCap || cap(k.fields) > 256 {
+	if r.replays > 0 {
+		return
+	}
+	if k.body != nil && cap(k.body.b) <= keptCap {
+		k.body.b = k.body.b[:0]
+		bodyPool.Put(k.body)
+	}
+	k.body = nil
+	if cap(k.fields) > 64 {
 		return
 	}
 	clear(k.fields)
@@ -183,15 +208,15 @@ func (r *retry) Data(b []byte) {
 	t := r.enterLocked()
 	if r.kept != nil {
 		switch {
-		case len(r.kept.body)+len(b) <= replayMax && r.chargeLocked(len(r.kept.body)+len(b)):
-			r.kept.body = append(r.kept.body, b...)
+		case r.kept.len()+len(b) <= replayMax && r.chargeLocked(r.kept.len()+len(b)):
+			r.kept.append(b)
 			if t != nil {
-				r.sent = len(r.kept.body)
+				r.sent = r.kept.len()
 			}
 		case t != nil:
 			r.dropLocked()
 		case r.cur != nil: // being handed over at this moment
-			r.kept.body = append(r.kept.body, b...)
+			r.kept.append(b)
 		default: // there is nobody to give it to
 			r.failLocked(errTooLarge)
 			return
@@ -365,9 +390,9 @@ func (r *retry) flow(t *try) {
 			t.codeSent = true
 			r.mu.Unlock()
 			t.req.Reset(r.code)
-		case !r.canceled && r.kept != nil && r.sent < len(r.kept.body):
-			b := r.kept.body[r.sent:]
-			r.sent = len(r.kept.body)
+		case !r.canceled && r.kept != nil && r.sent < r.kept.len():
+			b := r.kept.body.b[r.sent:]
+			r.sent = r.kept.len()
 			r.mu.Unlock()
 			t.req.Data(b)
 		case !r.canceled && r.ended && !t.endSent:

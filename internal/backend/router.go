@@ -112,7 +112,7 @@ func (r *Router) hold(call *rpc.Call, response rpc.Response) rpc.Request {
 		w.fail(rpc.Errorf(code, "no backend is known to have method %s: still waiting for %s", call.Method, r.pending()))
 	}
 	if !r.queue.add(w, false, wait, expire) {
-		w.fail(rpc.Errorf(rpc.ResourceExhausted, "too many calls wait for a schema already (limit HeldCalls: %d)", r.cfg.HeldCalls))
+		w.fail(rpc.Errorf(rpc.ResourceExhausted, "too many calls wait for a schema already (limits.held_calls is %d)", r.cfg.HeldCalls))
 		return w.hold
 	}
 	r.Changed() // in case the schema came between our look and the queue

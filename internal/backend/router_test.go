@@ -62,7 +62,7 @@ func TestRouter(t *testing.T) {
 		late := unary(t, r, &rpc.Call{Method: "/d.D/M", Deadline: time.Now().Add(time.Second)})
 		gone := unary(t, r, &rpc.Call{Method: "/d.D/M"})
 		full := unary(t, r, &rpc.Call{Method: "/d.D/M"})
-		full.want(rpc.ResourceExhausted, "too many calls wait for a schema already (limit HeldCalls: 4)")
+		full.want(rpc.ResourceExhausted, "too many calls wait for a schema already (limits.held_calls is 4)")
 		gone.req.Cancel(rpc.Errorf(rpc.Canceled, "gone"))
 		gone.want(rpc.Canceled, "gone")
 		sleep(time.Second)

@@ -125,7 +125,7 @@ func TestHeldCallsLimit(t *testing.T) {
 		n.setup = auto
 		b := open(t, n, addr1, func(c *Config) { c.HeldCalls = 2 })
 		one, two := unary(t, b, &rpc.Call{}), unary(t, b, &rpc.Call{})
-		unary(t, b, &rpc.Call{}).want(rpc.ResourceExhausted, "too many calls wait for backend one.test:1 already (limit HeldCalls: 2)")
+		unary(t, b, &rpc.Call{}).want(rpc.ResourceExhausted, "too many calls wait for backend one.test:1 already (limits.held_calls is 2)")
 		one.req.Cancel(rpc.Errorf(rpc.Canceled, "gone"))
 		one.want(rpc.Canceled, "gone")
 		three := unary(t, b, &rpc.Call{})

@@ -44,7 +44,7 @@ const (
 	decoderTable = 4096 // RFC 9113, section 6.5.2: the default, which we leave
 	// decoderChunk is how much is allocated at once for strings. Each entry of the table
 	// keeps at most one chunk from being freed.
-	decoderChunk = 512
+	decoderChunk = 1 << 10
 )
 
 var (

@@ -46,16 +46,22 @@ type serverCall struct {
 	// The request direction's.
 	scan   envelope.Scanner
 	failed bool // the request is void; what else comes is dropped
-	decode grpcweb.TextDecoder
-	plain  []byte // decoded text
 
 	// The response direction's.
 	headSent bool
-	textOut  bool
-	respScan envelope.Scanner // gRPC-Web: whether an end is inside of a message
 	outcome  rpc.Status
 
-	// Text is not as long as what it says.
+	web *web // gRPC-Web's
+}
+
+// web is what gRPC-Web needs beyond gRPC.
+type web struct {
+	decode   grpcweb.TextDecoder
+	plain    []byte           // decoded text
+	textOut  bool             // the response is text
+	respScan envelope.Scanner // whether an end is inside of a message
+
+	// Text is not as long as what it says; nil where it is no text.
 	in, out *ledger.Ledger
 }
 
@@ -121,19 +127,19 @@ func (s *server) Start(head *exchange.RequestHead, response exchange.Response) e
 	}
 	c.scan = envelope.Scanner{Limit: s.o.MaxMessage, Encoded: c.Encoding != "", Single: c.Schema != nil && !c.Schema.ClientStreaming}
 	if k.web {
-		c.textOut = k.text
+		w := &web{textOut: k.text, respScan: envelope.Scanner{Limit: 1<<32 - 1, Encoded: true}}
 		if strings.HasPrefix(accept, "application/grpc-web-text") {
-			c.textOut = true
+			w.textOut = true
 		} else if strings.HasPrefix(accept, "application/grpc-web") {
-			c.textOut = false
+			w.textOut = false
 		}
-		c.respScan = envelope.Scanner{Limit: 1<<32 - 1, Encoded: true}
 		if k.text {
-			c.in = &ledger.Ledger{}
+			w.in = &ledger.Ledger{}
 		}
-		if c.textOut {
-			c.out = &ledger.Ledger{}
+		if w.textOut {
+			w.out = &ledger.Ledger{}
 		}
+		c.web = w
 	}
 	if c.refused == nil {
 		c.next = s.next.Start(&c.Call, (*toClient)(c))
@@ -163,15 +169,15 @@ func (c *serverCall) Data(b []byte) {
 		return
 	}
 	if c.kind.text {
-		plain, err := c.decode.Decode(c.plain[:0], b)
+		plain, err := c.web.decode.Decode(c.web.plain[:0], b)
 		if err != nil {
 			c.fail(rpc.Status{Code: rpc.Internal, Message: err.Error()})
 			return
 		}
-		c.in.Put(len(b), len(plain))
+		c.web.in.Put(len(b), len(plain))
 		c.message(plain)
 		if cap(plain) <= 64<<10 {
-			c.plain = plain
+			c.web.plain = plain
 		}
 		return
 	}
@@ -215,7 +221,7 @@ func requestError(err error, s *envelope.Scanner) rpc.Status {
 func (c *serverCall) End([]exchange.Field) {
 	switch {
 	case c.failed || c.next == nil:
-	case !c.scan.Between() || !c.decode.Whole():
+	case !c.scan.Between() || c.web != nil && !c.web.decode.Whole():
 		c.fail(rpc.Status{Code: rpc.Internal, Message: "the request ended inside of a message"})
 	case c.scan.Single && c.scan.Messages() == 0:
 		c.fail(rpc.Status{Code: rpc.Unimplemented, Message: "the method takes one request message, and the client sent none"})
@@ -239,8 +245,8 @@ func (c *serverCall) Reset(code exchange.Code) {
 }
 
 func (c *serverCall) Credit(n int) {
-	if c.out != nil {
-		n = c.out.Credit(n)
+	if c.web != nil && c.web.out != nil {
+		n = c.web.out.Credit(n)
 	}
 	if n > 0 && c.next != nil {
 		c.next.Credit(n)
@@ -263,7 +269,7 @@ func (t *toClient) head(h *rpc.Head, end bool, trailer rpc.Metadata) {
 	t.headSent = true
 	d := drafts.Get().(*draft)
 	k := t.kind
-	k.text = t.textOut
+	k.text = t.web != nil && t.web.textOut
 	f := append(d.fields, exchange.Field{Name: "content-type", Value: k.contentType()})
 	if h != nil {
 		if h.Encoding != "" {
@@ -284,20 +290,20 @@ func (t *toClient) head(h *rpc.Head, end bool, trailer rpc.Metadata) {
 
 // Data implements [rpc.Response].
 func (t *toClient) Data(b []byte) {
-	if t.kind.web {
-		_, _ = t.respScan.Scan(b)
+	if t.web != nil {
+		_, _ = t.web.respScan.Scan(b)
 	}
 	t.send(b, len(b))
 }
 
 // send writes body bytes, of which in count for credit.
 func (t *toClient) send(b []byte, in int) {
-	if !t.textOut {
+	if t.web == nil || !t.web.textOut {
 		t.response.Data(b)
 		return
 	}
 	text := grpcweb.AppendText(nil, b)
-	t.out.Put(in, len(text))
+	t.web.out.Put(in, len(text))
 	t.response.Data(text)
 }
 
@@ -309,7 +315,7 @@ func (t *toClient) End(st rpc.Status, trailer rpc.Metadata) {
 		t.head(nil, true, trailer)
 		return
 	}
-	if t.kind.web && !t.respScan.Between() {
+	if t.web != nil && !t.web.respScan.Between() {
 		t.response.Reset(wire.ToReset(st.Code), st)
 		return
 	}
@@ -326,8 +332,8 @@ func (t *toClient) End(st rpc.Status, trailer rpc.Metadata) {
 
 // Credit implements [rpc.Response].
 func (t *toClient) Credit(n int) {
-	if t.in != nil {
-		n = t.in.Credit(n)
+	if t.web != nil && t.web.in != nil {
+		n = t.web.in.Credit(n)
 	}
 	if n > 0 {
 		t.response.Credit(n)

@@ -34,7 +34,9 @@ type instance struct {
 
 // run serves until a signal comes and calls are drained, or something fails.
 func (a *app) run(c *config.Config, warnings []string, d *demo.Server) (err error) {
-	takeBallast()
+	memoryCtx, stopTending := context.WithCancel(context.Background())
+	defer stopTending()
+	tendMemory(memoryCtx)
 	in := &instance{config: c, demo: d, began: time.Now(), log: newLogger(c, a.stderr)}
 	for _, w := range warnings {
 		in.log.Warn(w)
