@@ -63,6 +63,7 @@ type Conn struct {
 	// Both sides count.
 	recvOpen   atomic.Int64 // what the peer may send on the connection
 	buffered   atomic.Int64 // what came and was not credited
+	charged    atomic.Int64 // what of it the budget knows of
 	starved    atomic.Bool  // the connection's window is held back until something is credited
 	lastRead   atomic.Int64 // Unix nanoseconds
 	blockSince atomic.Int64 // when the preface or a field section began that is not complete; 0 is none

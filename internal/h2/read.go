@@ -318,36 +318,62 @@ func (c *Conn) take(s *stream) bool {
 }
 
 // release gives the baton back, and delivers what waited for that.
-func (c *Conn) release() { c.pass(nil) }
+func (c *Conn) release() {
+	if c.held != nil {
+		c.pass(nil)
+	}
+}
 
 // pass gives the baton of one stream back and takes that of another; either may be nil.
 func (c *Conn) pass(to *stream) bool {
-	s := c.held
-	if s == to {
-		return s == nil || !s.gone.Load()
-	}
-	c.held = nil
-	tell, done := false, false
 	c.mu.Lock()
-	if s != nil {
-		s.reading = false
-		tell = s.toTell
-		s.toTell = false
-		done = !c.client && s.doneLocked()
+	from, tell, done := c.passLocked(to)
+	taken := c.held != nil
+	c.mu.Unlock()
+	from.passed(tell, done)
+	return taken
+}
+
+// find looks a stream up and takes its baton, if anybody wants its events. Without a
+// stream it says whether the id was reset lately.
+func (c *Conn) find(id uint32) (s *stream, late bool) {
+	c.mu.Lock()
+	s = c.streams[id]
+	if s == nil {
+		late = c.resetLately(id)
+		c.mu.Unlock()
+		return nil, late
 	}
-	if to != nil && !to.gone.Load() {
+	from, tell, done := c.passLocked(s)
+	c.mu.Unlock()
+	from.passed(tell, done)
+	return s, false
+}
+
+func (c *Conn) passLocked(to *stream) (from *stream, tell, done bool) {
+	from = c.held
+	c.held = nil
+	if from != nil && from != to {
+		from.reading = false
+		tell = from.toTell
+		from.toTell = false
+		done = !c.client && from.doneLocked()
+	}
+	if to != nil && (from == to || !to.gone.Load()) {
 		to.reading = true
 		c.held = to
 	}
-	taken := c.held != nil
-	c.mu.Unlock()
+	return from, tell, done
+}
+
+// passed delivers what waited for the baton.
+func (s *stream) passed(tell, done bool) {
 	if tell {
 		s.resp.Reset(s.resetCode, s.resetCause)
 	}
 	if done {
 		s.req.Done(s.delivered())
 	}
-	return taken
 }
 
 // dataBegins counts the whole frame against both windows (RFC 9113, section 6.9.1).
@@ -366,15 +392,10 @@ func (c *Conn) dataBegins() error {
 	if int64(max(c.cfg.ConnBuffer, initialWindow))-c.recvOpen.Load() >= int64(max(c.cfg.ConnBuffer, initialWindow))/2 {
 		c.readMark = true
 	}
-	c.mu.Lock()
-	s := c.streams[in.stream]
-	var ended, late bool
-	if s != nil {
-		ended = s.recvEnded
-	} else {
-		late = c.resetLately(in.stream)
+	s, late := c.held, false
+	if s == nil || s.id != in.stream || s.gone.Load() {
+		s, late = c.find(in.stream)
 	}
-	c.mu.Unlock()
 	if s == nil {
 		if c.idle(in.stream) {
 			return connError{exchange.ProtocolError, "DATA on an idle stream"}
@@ -385,7 +406,7 @@ func (c *Conn) dataBegins() error {
 		}
 		return c.streamError(in.stream, exchange.StreamClosed)
 	}
-	if ended {
+	if s.recvEnded {
 		c.skip()
 		return c.streamError(in.stream, exchange.StreamClosed)
 	}
@@ -434,8 +455,7 @@ func (c *Conn) idle(id uint32) bool {
 func (c *Conn) dataPadding(n int) {
 	if s := c.in.data; s != nil {
 		s.waits.Add(int32(n))
-		c.buffered.Add(int64(n))
-		c.cfg.Budget.add(n)
+		c.buffer(n)
 		s.credit(n)
 	}
 }
@@ -446,8 +466,7 @@ func (c *Conn) dataPiece(b []byte) {
 		return
 	}
 	w := s.waits.Add(int32(len(b)))
-	c.buffered.Add(int64(len(b)))
-	c.cfg.Budget.add(len(b))
+	c.buffer(len(b))
 	if w > rpc.WindowMin && c.cfg.Budget.over() {
 		c.cfg.LimitHit("buffer_bytes")
 		if c.client {

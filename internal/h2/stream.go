@@ -88,14 +88,14 @@ func (s *stream) removeLocked() {
 	s.gone.Store(true)
 	s.dropLocked()
 	if left := s.waits.Swap(0); left > 0 {
-		c.buffered.Add(int64(-left))
-		c.cfg.Budget.add(int(-left))
+		c.buffer(int(-left))
 	}
 	if grown := s.recvSize - int32(c.cfg.StreamWindow); grown > 0 && c.client {
 		c.cfg.Budget.grow(-grown)
 	}
 	if len(c.streams) == 0 {
 		c.idleSince = timeNow()
+		c.settle() // for good, perhaps
 	}
 }
 
@@ -109,6 +109,32 @@ func (s *stream) dropLocked() {
 		s.popChunk()
 	}
 	s.queued, s.hasEnd, s.trailer = 0, false, nil
+}
+
+// buffer counts bytes that came, or, negative, that were taken. The budget is common to
+// all connections, so it hears of steps only.
+func (c *Conn) buffer(n int) {
+	b := c.buffered.Add(int64(n))
+	if d := b - c.charged.Load(); d > budgetStep || d < -budgetStep {
+		c.settle()
+	}
+}
+
+// budgetStep is how far the budget may be off for a connection.
+const budgetStep = 2 << 10
+
+// settle makes the budget exact.
+func (c *Conn) settle() {
+	for {
+		was, now := c.charged.Load(), c.buffered.Load()
+		if was == now {
+			return
+		}
+		if c.charged.CompareAndSwap(was, now) {
+			c.cfg.Budget.add(int(now - was))
+			return
+		}
+	}
 }
 
 // credit is what both roles' Credit does: n received bytes were taken.
@@ -125,8 +151,7 @@ func (s *stream) credit(n int) {
 	if taken <= 0 {
 		return
 	}
-	c.buffered.Add(int64(-taken))
-	c.cfg.Budget.add(int(-taken))
+	c.buffer(int(-taken))
 	if s.credited.Add(taken) < s.creditAt.Load() && !c.starved.Load() {
 		return
 	}
