@@ -24,6 +24,7 @@ test: lint unit ## all that .ci/run runs: lint, tests with the race detector, 5 
 unit: ## go test -race of the module
 	@.ci/need gcc make
 	go test -race -timeout 300s ./...
+	go test -run 'TestAllocations' . # not with the race detector, which allocates
 
 test-long: ## test, ten times the unit tests, a minute per fuzz target
 	@$(MAKE) --no-print-directory test
