@@ -39,6 +39,7 @@ fuzz: ## 5 s per fuzz target
 	@.ci/fuzz 5s
 
 judges: ## outside judges: conformance suites, interop, h2spec, floods, real clients
+	@.ci/need node=nodejs npm chromium
 	cd conformance && go test -timeout 600s ./...
 
 lint: ## gofmt, go vet, staticcheck, in every module

@@ -6,6 +6,7 @@
 //	TestH2spec    h2spec, with and without TLS
 //	TestFloods    hostile clients and backends; what they cost is in docs/floods.md
 //	TestHonest    the reverse: a fast client that is not to be punished
+//	TestWeb       clients of browsers, in Node and in Chromium
 //
 // The directory internal/attack has the floods, web has the clients of browsers. Everything that
 // is run is pinned in go.mod (as tools) or in web/package-lock.json. SLUICE names the

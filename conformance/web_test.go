@@ -1,0 +1,272 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
+	"google.golang.org/protobuf/types/dynamicpb"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/sluice-rpc/sluice/conformance/internal/gateway"
+)
+
+// webCases is how many cases the programs in web have.
+const webCases = 127
+
+// TestWeb lets clients of browsers call through the gateway: improbable-eng/grpc-web and
+// Connect-ES in Node, and Connect-ES in Chromium on a page of another origin, without TLS
+// and with. The programs are in web; what serves them is a webBackend.
+func TestWeb(t *testing.T) {
+	node, chromium := installed(t, "node"), installed(t, "chromium")
+	modules(t)
+	set := schema(t, filepath.Join("..", "cmd", "sluice", "internal", "demo", "demopb"), "demo.proto")
+	page, err := gateway.FreeAddr()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key, err := gateway.Certificate(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := gateway.Serve(gateway.Options{
+		Command: sluice(t), Cert: cert, Key: key,
+		Args: []string{"--schema", set, "--cors-origin", "http://" + page, serveWeb(t, set)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(g.Stop)
+	_, port, _ := net.SplitHostPort(page)
+
+	passed := 0
+	for _, file := range []string{"improbable.test.js", "connect-node.test.js", "browser.test.js"} {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		c := exec.CommandContext(ctx, node, "--test-reporter=tap", file)
+		c.Dir, c.WaitDelay = "web", 5*time.Second
+		c.Env = append(os.Environ(), "WEB_HTTP=http://"+g.Addr, "WEB_HTTPS=https://"+g.TLSAddr,
+			"WEB_LISTED_PORT="+port, "WEB_SCHEMA="+set, "WEB_CHROMIUM="+chromium)
+		out, err := c.CombinedOutput()
+		cancel()
+		n := passes(out)
+		passed += n
+		t.Logf("%s: %d passed", file, n)
+		if err != nil {
+			t.Errorf("%s: %v\n%s", file, err, out)
+		}
+	}
+	if t.Failed() {
+		t.Logf("sluice:\n%s", g.Output())
+	}
+	if passed != webCases {
+		t.Errorf("%d cases passed, want %d", passed, webCases)
+	}
+}
+
+var passLine = regexp.MustCompile(`(?m)^# pass (\d+)$`)
+
+// passes reads the summary of Node's test runner; skipped cases don't count.
+func passes(tap []byte) int {
+	m := passLine.FindSubmatch(tap)
+	if m == nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(string(m[1]))
+	return n
+}
+
+// installed finds a program of the system.
+func installed(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatalf("%v; make judges installs it", err)
+	}
+	return path
+}
+
+// modules installs what web/package-lock.json says, if that has changed since.
+func modules(t *testing.T) {
+	t.Helper()
+	lock, err := os.Stat(filepath.Join("web", "package-lock.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// npm writes this file last.
+	if done, err := os.Stat(filepath.Join("web", "node_modules", ".package-lock.json")); err == nil && done.ModTime().After(lock.ModTime()) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	c := exec.CommandContext(ctx, installed(t, "npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+	c.Dir, c.WaitDelay = "web", 5*time.Second
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("npm ci in conformance/web, which needs the npm registry once: %v\n%s", err, out)
+	}
+}
+
+// A webBackend is the demo's service with what web clients have to be asked about:
+// metadata, errors with details, calls that go away. Request metadata says what it does:
+//
+//	x-echo, x-echo-bin   comes back as a header of that name
+//	x-end, x-end-bin     comes back as trailer x-echo-trailer, x-echo-trailer-bin
+//	x-fail               the code to fail with, after the messages
+//	x-wait               Echo never answers
+//
+// Header x-running is the number of calls that wait, x-timeout-ms what is left of the deadline.
+type webBackend struct {
+	service protoreflect.ServiceDescriptor
+	running atomic.Int64
+}
+
+// serveWeb starts a webBackend and returns its address.
+func serveWeb(t *testing.T, set string) string {
+	t.Helper()
+	b, err := os.ReadFile(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fds descriptorpb.FileDescriptorSet
+	if err := proto.Unmarshal(b, &fds); err != nil {
+		t.Fatal(err)
+	}
+	files, err := protodesc.NewFiles(&fds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := files.FindDescriptorByName("sluice.demo.v1.Demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &webBackend{service: d.(protoreflect.ServiceDescriptor)}
+	server := grpc.NewServer(grpc.UnknownServiceHandler(w.serve))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }() // ended by the cleanup
+	t.Cleanup(func() {
+		server.Stop()
+		if err := <-served; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			t.Error(err)
+		}
+	})
+	return l.Addr().String()
+}
+
+func (w *webBackend) serve(_ any, stream grpc.ServerStream) error {
+	path, _ := grpc.MethodFromServerStream(stream)
+	method := w.service.Methods().ByName(protoreflect.Name(filepath.Base(path)))
+	if method == nil {
+		return status.Error(codes.Unimplemented, path)
+	}
+	request, response := dynamicpb.NewMessage(method.Input()), dynamicpb.NewMessage(method.Output())
+	if err := stream.RecvMsg(request); err != nil {
+		return err
+	}
+	in, _ := metadata.FromIncomingContext(stream.Context())
+	if err := w.metadata(stream, in); err != nil {
+		return err
+	}
+	var err error
+	switch method.Name() {
+	case "Echo":
+		err = w.echo(stream, in, request, response)
+	case "Ticker":
+		err = w.ticker(stream, request, response)
+	default:
+		err = status.Error(codes.Unimplemented, path)
+	}
+	if code := in.Get("x-fail"); err == nil && len(code) > 0 {
+		return w.failure(code[0])
+	}
+	return err
+}
+
+func (w *webBackend) metadata(stream grpc.ServerStream, in metadata.MD) error {
+	header := metadata.Pairs("x-running", strconv.FormatInt(w.running.Load(), 10))
+	if at, ok := stream.Context().Deadline(); ok {
+		header.Set("x-timeout-ms", strconv.FormatInt(time.Until(at).Milliseconds(), 10))
+	}
+	header.Append("x-echo", in.Get("x-echo")...)
+	header.Append("x-echo-bin", in.Get("x-echo-bin")...)
+	trailer := metadata.MD{}
+	trailer.Append("x-echo-trailer", in.Get("x-end")...)
+	trailer.Append("x-echo-trailer-bin", in.Get("x-end-bin")...)
+	stream.SetTrailer(trailer)
+	return stream.SetHeader(header)
+}
+
+func (w *webBackend) echo(stream grpc.ServerStream, in metadata.MD, request, response *dynamicpb.Message) error {
+	if len(in.Get("x-wait")) > 0 {
+		w.running.Add(1)
+		defer w.running.Add(-1)
+		<-stream.Context().Done()
+		return status.FromContextError(stream.Context().Err()).Err()
+	}
+	if len(in.Get("x-fail")) > 0 {
+		return nil
+	}
+	set(response, "text", request.Get(field(request, "text")))
+	return stream.SendMsg(response)
+}
+
+func (w *webBackend) ticker(stream grpc.ServerStream, request, response *dynamicpb.Message) error {
+	w.running.Add(1)
+	defer w.running.Add(-1)
+	pause := time.Duration(request.Get(field(request, "every_ms")).Uint()) * time.Millisecond
+	for n := range request.Get(field(request, "count")).Uint() {
+		select {
+		case <-time.After(pause):
+		case <-stream.Context().Done():
+			return status.FromContextError(stream.Context().Err()).Err()
+		}
+		set(response, "number", protoreflect.ValueOfUint32(uint32(n+1)))
+		if err := stream.SendMsg(response); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// failure is the error that web/schema.js expects.
+func (w *webBackend) failure(code string) error {
+	n, err := strconv.ParseUint(code, 10, 32)
+	if err != nil {
+		return err
+	}
+	detail := dynamicpb.NewMessage(w.service.Methods().ByName("Echo").Output())
+	set(detail, "text", protoreflect.ValueOfString("why"))
+	packed, err := anypb.New(detail)
+	if err != nil {
+		return err
+	}
+	s := status.New(codes.Code(n), "as asked: 100% ärger €\n").Proto()
+	s.Details = append(s.Details, packed)
+	return status.ErrorProto(s)
+}
+
+func field(m *dynamicpb.Message, name protoreflect.Name) protoreflect.FieldDescriptor {
+	return m.Descriptor().Fields().ByName(name)
+}
+
+func set(m *dynamicpb.Message, name protoreflect.Name, v protoreflect.Value) {
+	m.Set(field(m, name), v)
+}
