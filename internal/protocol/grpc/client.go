@@ -142,10 +142,7 @@ func (r *fromBackend) Head(h *exchange.ResponseHead, end bool) {
 		return
 	}
 	if end {
-		if !r.hasSt {
-			r.status = rpc.Status{Code: rpc.Internal, Message: "the backend ended the response without grpc-status"}
-		}
-		r.end(r.status, metadata(h.Fields))
+		r.end(r.judge(r.status, r.hasSt), metadata(h.Fields))
 		return
 	}
 	head := &r.rhead
@@ -182,6 +179,7 @@ func (r *fromBackend) Data(b []byte) {
 	}
 	if err != nil {
 		r.fail(responseError(err, &r.scan))
+		r.next.Credit(len(b) - n) // what was kept from the client
 	}
 }
 
@@ -200,21 +198,25 @@ func responseError(err error, s *envelope.Scanner) rpc.Status {
 
 func (r *fromBackend) End(trailer []exchange.Field) {
 	st, ok := wire.ReadStatus(trailer)
-	switch {
-	case ok:
-	case r.hasSt:
-		st = r.status
-	default:
-		st = rpc.Status{Code: rpc.Internal, Message: "the backend ended the response without grpc-status"}
+	if !ok {
+		st, ok = r.status, r.hasSt
 	}
+	r.end(r.judge(st, ok), metadata(trailer))
+}
+
+// judge is the status of a response that ended whole: what the backend said, unless the
+// response is not what it said.
+func (r *fromBackend) judge(st rpc.Status, said bool) rpc.Status {
 	switch {
+	case !said:
+		return rpc.Status{Code: rpc.Internal, Message: "the backend ended the response without grpc-status"}
 	case !st.OK():
 	case !r.scan.Between():
-		st = rpc.Status{Code: rpc.Internal, Message: "the backend ended the response inside of a message"}
+		return rpc.Status{Code: rpc.Internal, Message: "the backend ended the response inside of a message"}
 	case r.scan.Single && r.scan.Messages() == 0:
-		st = rpc.Status{Code: rpc.Unimplemented, Message: "the method has one response message, and the backend sent none"}
+		return rpc.Status{Code: rpc.Unimplemented, Message: "the method has one response message, and the backend sent none"}
 	}
-	r.end(st, metadata(trailer))
+	return st
 }
 
 func (r *fromBackend) Reset(code exchange.Code, cause error) {

@@ -170,12 +170,11 @@ func (c *serverCall) Data(b []byte) {
 	}
 	if c.kind.text {
 		plain, err := c.web.decode.Decode(c.web.plain[:0], b)
-		if err != nil {
-			c.fail(rpc.Status{Code: rpc.Internal, Message: err.Error()})
-			return
-		}
 		c.web.in.Put(len(b), len(plain))
 		c.message(plain)
+		if err != nil && !c.failed {
+			c.fail(rpc.Status{Code: rpc.Internal, Message: err.Error()}, 0)
+		}
 		if cap(plain) <= 64<<10 {
 			c.web.plain = plain
 		}
@@ -196,13 +195,21 @@ func (c *serverCall) message(b []byte) {
 		c.next.Data(b[:n])
 	}
 	if err != nil {
-		c.fail(requestError(err, &c.scan))
+		c.fail(requestError(err, &c.scan), len(b)-n)
 	}
 }
 
-func (c *serverCall) fail(st rpc.Status) {
+// fail voids the request, of whose last bytes kept did not reach next, which would have
+// credited them.
+func (c *serverCall) fail(st rpc.Status, kept int) {
 	c.failed = true
 	c.next.Cancel(st)
+	if c.web != nil && c.web.in != nil {
+		kept = c.web.in.Rest()
+	}
+	if kept > 0 {
+		c.response.Credit(kept)
+	}
 }
 
 // requestError is the status for a request that breaks gRPC's rules.
@@ -222,9 +229,9 @@ func (c *serverCall) End([]exchange.Field) {
 	switch {
 	case c.failed || c.next == nil:
 	case !c.scan.Between() || c.web != nil && !c.web.decode.Whole():
-		c.fail(rpc.Status{Code: rpc.Internal, Message: "the request ended inside of a message"})
+		c.fail(rpc.Status{Code: rpc.Internal, Message: "the request ended inside of a message"}, 0)
 	case c.scan.Single && c.scan.Messages() == 0:
-		c.fail(rpc.Status{Code: rpc.Unimplemented, Message: "the method takes one request message, and the client sent none"})
+		c.fail(rpc.Status{Code: rpc.Unimplemented, Message: "the method takes one request message, and the client sent none"}, 0)
 	default:
 		c.next.End()
 	}

@@ -6,6 +6,9 @@ import "strings"
 // the application's. Such fields pass the gateway in neither direction; what of them
 // means something is said anew on the other side.
 func Reserved(name string) bool {
+	if name == "" {
+		return true
+	}
 	switch name[0] {
 	case ':':
 		return true

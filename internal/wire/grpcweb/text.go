@@ -1,6 +1,7 @@
 package grpcweb
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 )
@@ -15,9 +16,19 @@ type TextDecoder struct {
 	have  int
 }
 
-// Decode appends what text says to dst. Up to three characters are kept for the next
-// call.
+// Decode appends what text says to dst, with an error as far as it is sound. Up to three
+// characters are kept for the next call.
 func (d *TextDecoder) Decode(dst, text []byte) ([]byte, error) {
+	// encoding/base64 skips line breaks, so what a text says would depend on where it
+	// is cut; RFC 4648, section 3.3, wants them refused.
+	if i := bytes.IndexAny(text, "\r\n"); i >= 0 {
+		dst, _ = d.decode(dst, text[:i])
+		return dst, ErrText
+	}
+	return d.decode(dst, text)
+}
+
+func (d *TextDecoder) decode(dst, text []byte) ([]byte, error) {
 	for len(text) > 0 {
 		if d.have == 0 && len(text) >= 4 {
 			// Whole groups, up to one that is padded.
@@ -30,10 +41,10 @@ func (d *TextDecoder) Decode(dst, text []byte) ([]byte, error) {
 			at := len(dst)
 			dst = append(dst, make([]byte, n/4*3)...)
 			m, err := base64.StdEncoding.Decode(dst[at:], text[:n])
-			if err != nil {
-				return dst[:at], ErrText
-			}
 			dst = dst[:at+m]
+			if err != nil {
+				return dst, ErrText
+			}
 			text = text[n:]
 			continue
 		}

@@ -48,3 +48,15 @@ func (l *Ledger) Credit(n int) (in int) {
 	}
 	return in
 }
+
+// Rest says how many bytes of input nobody was credited for yet, and forgets them: the
+// translation is over.
+func (l *Ledger) Rest() (in int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range l.rows {
+		in += r.in
+	}
+	l.rows = nil
+	return in
+}
