@@ -178,8 +178,8 @@ func (r *fromBackend) Data(b []byte) {
 		r.response.Data(b[:n])
 	}
 	if err != nil {
+		r.next.Credit(len(b) - n) // what is kept from the client
 		r.fail(responseError(err, &r.scan))
-		r.next.Credit(len(b) - n) // what was kept from the client
 	}
 }
 

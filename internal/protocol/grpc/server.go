@@ -203,13 +203,13 @@ func (c *serverCall) message(b []byte) {
 // credited them.
 func (c *serverCall) fail(st rpc.Status, kept int) {
 	c.failed = true
-	c.next.Cancel(st)
 	if c.web != nil && c.web.in != nil {
 		kept = c.web.in.Rest()
 	}
 	if kept > 0 {
 		c.response.Credit(kept)
 	}
+	c.next.Cancel(st)
 }
 
 // requestError is the status for a request that breaks gRPC's rules.
