@@ -10,6 +10,7 @@ package connect
 import (
 	"mime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -127,6 +128,7 @@ func invalid(format string, args ...any) *rpc.Status {
 // encodings sets how the messages of a call may be compressed: own is how the client
 // compresses, accept what it reads. It says what is wrong.
 func (c *call) encodings(own, accept string) *rpc.Status {
+	own = strings.ToLower(own) // RFC 9110, section 8.4.1
 	if own == "identity" {
 		own = ""
 	}
@@ -139,12 +141,24 @@ func (c *call) encodings(own, accept string) *rpc.Status {
 		accept = own // "If the client omits this header, it accepts what it uses"
 	}
 	for v := range strings.SplitSeq(accept, ",") {
-		v, _, _ = strings.Cut(v, ";") // browsers send weights, which mean nothing here
-		if v = strings.TrimSpace(v); compress.Known(v) && !slices.Contains(c.AcceptEncodings, v) {
+		// Browsers send weights. The order is the order, but 0 is "not acceptable"
+		// (RFC 9110, section 12.4.2).
+		v, weight, _ := strings.Cut(v, ";")
+		if v = strings.ToLower(strings.TrimSpace(v)); !refusedWeight(weight) && compress.Known(v) && !slices.Contains(c.AcceptEncodings, v) {
 			c.AcceptEncodings = append(c.AcceptEncodings, v)
 		}
 	}
 	return nil
+}
+
+// refusedWeight says whether a parameter is a weight of 0.
+func refusedWeight(s string) bool {
+	k, v, _ := strings.Cut(s, "=")
+	if !strings.EqualFold(strings.TrimSpace(k), "q") {
+		return false
+	}
+	w, err := strconv.ParseFloat(strings.TrimSpace(v), 64)
+	return err == nil && w == 0
 }
 
 // accepts says whether the client reads an encoding.

@@ -1,7 +1,10 @@
 package connect
 
 import (
+	"encoding/binary"
 	"errors"
+	"math"
+	"sync/atomic"
 
 	"github.com/sluice-rpc/sluice/internal/compress"
 	"github.com/sluice-rpc/sluice/internal/exchange"
@@ -23,6 +26,12 @@ type stream struct {
 	headSent bool
 	out      envelope.Scanner // follows the response: whether an end is inside of a message
 	convert  *converter       // nil: messages pass as they come
+	broken   *rpc.Status      // why the response could not be converted
+
+	// What the client takes of the end was never the backend's.
+	passed int64        // of the response
+	bound  atomic.Int64 // the same, once the end is written
+	taken  atomic.Int64
 }
 
 // toStream is the same call as the place of its response.
@@ -38,6 +47,7 @@ func startStream(c *call, head *exchange.RequestHead, bad *rpc.Status) exchange.
 	}
 	st.scan = envelope.Scanner{Limit: c.s.o.MaxMessage, Encoded: st.Encoding != "", Single: st.Schema != nil && !st.Schema.ClientStreaming}
 	st.out = envelope.Scanner{Limit: 1<<32 - 1, Encoded: true}
+	st.bound.Store(math.MaxInt64)
 	if st.refused == nil {
 		st.next = c.s.next.Start(&st.Call, (*toStream)(st))
 	}
@@ -67,6 +77,7 @@ func (c *stream) Data(b []byte) {
 		c.next.Data(b[:n])
 	}
 	if err != nil {
+		c.response.Credit(len(b) - n)
 		c.fail(requestError(err, &c.scan))
 	}
 }
@@ -120,6 +131,8 @@ func (c *stream) Credit(n int) {
 	}
 	if c.convert != nil {
 		n = c.convert.ledger.Credit(n)
+	} else if over := c.taken.Add(int64(n)) - c.bound.Load(); over > 0 {
+		n -= int(over)
 	}
 	if n > 0 {
 		c.next.Credit(n)
@@ -155,33 +168,43 @@ func (t *toStream) Head(h *rpc.Head) {
 func (t *toStream) Data(b []byte) {
 	if t.convert == nil {
 		_, _ = t.out.Scan(b)
+		t.passed += int64(len(b))
 		t.response.Data(b)
+		return
+	}
+	if t.broken != nil {
+		t.next.Credit(len(b))
 		return
 	}
 	out, err := t.convert.take(b)
 	if len(out) > 0 {
 		t.response.Data(out)
+	} else {
+		t.next.Credit(len(b)) // assembled: taken on receipt
 	}
 	if err != nil {
-		code := rpc.Internal
-		if errors.Is(err, compress.ErrTooLarge) {
-			code = rpc.ResourceExhausted
-		}
-		t.next.Cancel(rpc.Status{Code: code, Message: "response message: " + err.Error()})
-	}
-	if len(out) == 0 {
-		t.next.Credit(len(b)) // assembled: taken on receipt
+		st := convertError(err)
+		t.broken = &st
+		t.convert.free()
+		t.next.Cancel(st)
 	}
 }
 
 // End implements [rpc.Response].
 func (t *toStream) End(st rpc.Status, trailer rpc.Metadata) {
+	switch {
+	case !st.OK():
+	case t.broken != nil:
+		st = *t.broken
+	case t.convert != nil && len(t.convert.buf) > 0 || !t.out.Between():
+		st = rpc.Status{Code: rpc.Internal, Message: "the backend ended the response inside of a message"}
+	}
 	t.outcome = st
 	if t.convert != nil {
 		t.convert.free()
 	}
 	if !t.headSent {
-		(*toStream)(t).Head(nil)
+		t.Head(nil)
 	}
 	if !t.out.Between() {
 		t.response.Reset(grpcwire.ToReset(st.Code), st)
@@ -192,6 +215,7 @@ func (t *toStream) End(st rpc.Status, trailer rpc.Metadata) {
 	if t.convert != nil {
 		t.convert.ledger.Put(0, len(end))
 	}
+	t.bound.Store(t.passed)
 	t.response.Data(end)
 	t.response.End(nil)
 }
@@ -211,8 +235,19 @@ type converter struct {
 
 var errMemory = errors.New("the gateway's buffers are full (limits.buffer_bytes)")
 
+// convertError is the status for a response that can't be converted.
+func convertError(err error) rpc.Status {
+	switch {
+	case errors.Is(err, errMemory):
+		return rpc.Status{Code: rpc.ResourceExhausted, Message: err.Error()}
+	case errors.Is(err, compress.ErrTooLarge):
+		return rpc.Status{Code: rpc.ResourceExhausted, Message: "response message: " + err.Error()}
+	}
+	return rpc.Status{Code: rpc.Internal, Message: "response message: " + err.Error()}
+}
+
 // take appends a piece of the response and returns the messages that are whole now,
-// uncompressed.
+// uncompressed; with an error those before the one that is wrong.
 func (c *converter) take(b []byte) (out []byte, err error) {
 	if !c.reserve(len(b)) {
 		return nil, errMemory
@@ -221,14 +256,18 @@ func (c *converter) take(b []byte) (out []byte, err error) {
 	taken := 0
 	for len(c.buf)-taken >= envelope.PrefixLen {
 		rest := c.buf[taken:]
-		n := int(uint32(rest[1])<<24 | uint32(rest[2])<<16 | uint32(rest[3])<<8 | uint32(rest[4]))
+		n := int(binary.BigEndian.Uint32(rest[1:]))
+		if n > c.limit {
+			err = compress.ErrTooLarge
+			break
+		}
 		if len(rest) < envelope.PrefixLen+n {
 			break
 		}
 		msg := rest[envelope.PrefixLen : envelope.PrefixLen+n]
 		if rest[0]&envelope.Compressed != 0 && n > 0 {
 			if msg, err = compress.Decompress(c.encoding, msg, c.limit, c.ratio); err != nil {
-				return out, err
+				break
 			}
 		}
 		out = append(envelope.Append(out, 0, len(msg)), msg...)
@@ -239,7 +278,7 @@ func (c *converter) take(b []byte) (out []byte, err error) {
 	if len(out) > 0 {
 		c.ledger.Put(len(b), len(out))
 	}
-	return out, nil
+	return out, err
 }
 
 func (c *converter) free() {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/sluice-rpc/sluice/internal/compress"
 	"github.com/sluice-rpc/sluice/internal/exchange"
@@ -27,11 +28,14 @@ type unary struct {
 	length int64
 	came   int64
 	body   []byte
+	taken  atomic.Int64 // of what was sent to the backend, the prefix included
 
 	// The response is kept until its status is known.
 	encoding string
 	head     rpc.Metadata
-	message  []byte // with its prefix
+	scan     envelope.Scanner
+	message  []byte      // with its prefix
+	broken   *rpc.Status // what is wrong with the response
 }
 
 // toUnary is the same call as the place of its response.
@@ -39,6 +43,7 @@ type toUnary unary
 
 func startUnary(c *call, head *exchange.RequestHead, bad *rpc.Status) exchange.Request {
 	u := &unary{call: c, refused: bad, length: head.Length, get: head.Method == "GET"}
+	u.scan = envelope.Scanner{Limit: c.s.o.MaxMessage, Single: true}
 	own := exchange.Get(head.Fields, "content-encoding")
 	if u.get {
 		if u.Schema == nil || !u.Schema.NoSideEffects {
@@ -112,7 +117,13 @@ func (u *unary) Data(b []byte) {
 	}
 	first := u.came == 0
 	u.came += int64(len(b))
-	if u.length >= 0 {
+	switch {
+	case u.length < 0:
+	case u.came > u.length:
+		u.response.Credit(len(b))
+		u.fail(rpc.Status{Code: rpc.InvalidArgument, Message: "the request body is longer than its content-length"})
+		return
+	default:
 		if first {
 			u.send(u.prefix(int(u.length)))
 		}
@@ -182,21 +193,50 @@ func (u *unary) Done(delivered bool) {
 // Head implements [rpc.Response].
 func (t *toUnary) Head(h *rpc.Head) {
 	t.head, t.encoding = h.Metadata, h.Encoding
+	t.scan.Encoded = h.Encoding != ""
 }
 
-// Data implements [rpc.Response].
+// Data implements [rpc.Response]. The response is taken on receipt, one message within
+// the limit.
 func (t *toUnary) Data(b []byte) {
 	t.next.Credit(len(b))
-	if !t.s.o.Reserve(len(b)) {
-		t.next.Cancel(rpc.Status{Code: rpc.ResourceExhausted, Message: errMemory.Error()})
+	if t.broken != nil {
 		return
 	}
-	t.message = append(t.message, b...)
+	_, err := t.scan.Scan(b)
+	switch {
+	case err != nil:
+		t.fail(t.responseError(err))
+	case !t.s.o.Reserve(len(b)):
+		t.fail(rpc.Status{Code: rpc.ResourceExhausted, Message: errMemory.Error()})
+	default:
+		t.message = append(t.message, b...)
+	}
+}
+
+func (t *toUnary) fail(st rpc.Status) {
+	t.broken = &st
+	t.next.Cancel(st)
+}
+
+// responseError is the status for a response that is not one message.
+func (t *toUnary) responseError(err error) rpc.Status {
+	switch {
+	case errors.Is(err, envelope.ErrTooMany):
+		return rpc.Status{Code: rpc.Unimplemented, Message: "the method has one response message, and the backend sent more"}
+	case errors.Is(err, envelope.ErrTooLarge):
+		return rpc.Errorf(rpc.ResourceExhausted, "response message of %d bytes; the gateway's limit is %d (limits.message_bytes)", t.scan.Length(), t.scan.Limit)
+	}
+	return rpc.Status{Code: rpc.Internal, Message: "the backend's response: " + err.Error()}
 }
 
 // Credit implements [rpc.Response]. What belongs to the prefix was never the client's.
 func (t *toUnary) Credit(n int) {
-	if t.length >= 0 && !t.get {
+	if t.length < 0 || t.get {
+		return
+	}
+	taken := t.taken.Add(int64(n)) - envelope.PrefixLen
+	if n = int(min(int64(n), taken)); n > 0 {
 		t.response.Credit(n)
 	}
 }
@@ -204,6 +244,8 @@ func (t *toUnary) Credit(n int) {
 // End implements [rpc.Response].
 func (t *toUnary) End(st rpc.Status, trailer rpc.Metadata) {
 	defer t.s.o.Reserve(-len(t.message))
+	// Nobody knows this path, as far as the gateway can tell.
+	unknown := st.Code == rpc.Unimplemented && t.Schema == nil && t.refused == nil
 	body, encoding, st := t.result(st)
 	t.outcome = st
 	var f []exchange.Field
@@ -215,8 +257,8 @@ func (t *toUnary) End(st rpc.Status, trailer rpc.Metadata) {
 		}
 	} else {
 		status = wire.HTTPStatus(st.Code)
-		if st.Code == rpc.Unimplemented && t.Schema == nil {
-			status = 404 // nobody knows this path
+		if unknown {
+			status = 404
 		}
 		body = wire.AppendError(nil, &st)
 		f = append(f, exchange.Field{Name: "content-type", Value: "application/json"})
@@ -239,29 +281,24 @@ func (t *toUnary) result(st rpc.Status) (body []byte, encoding string, _ rpc.Sta
 	if !st.OK() {
 		return nil, "", st
 	}
-	s := envelope.Scanner{Limit: t.s.o.MaxMessage, Encoded: t.encoding != "", Single: true}
-	n, err := s.Scan(t.message)
 	switch {
-	case errors.Is(err, envelope.ErrTooMany):
-		return nil, "", rpc.Status{Code: rpc.Unimplemented, Message: "the method has one response message, and the backend sent more"}
-	case err != nil:
-		return nil, "", rpc.Status{Code: rpc.Internal, Message: "the backend's response: " + err.Error()}
-	case n == 0:
+	case t.broken != nil:
+		return nil, "", *t.broken
+	case !t.scan.Between():
+		return nil, "", rpc.Status{Code: rpc.Internal, Message: "the backend ended the response inside of a message"}
+	case len(t.message) == 0:
 		return nil, "", rpc.Status{Code: rpc.Unimplemented, Message: "the method has one response message, and the backend sent none"}
 	}
 	body = t.message[envelope.PrefixLen:]
-	if s.Flags()&envelope.Compressed == 0 || len(body) == 0 {
+	if t.scan.Flags()&envelope.Compressed == 0 || len(body) == 0 {
 		return body, "", st
 	}
 	if t.accepts(t.encoding) {
 		return body, t.encoding, st
 	}
-	if body, err = compress.Decompress(t.encoding, body, t.s.o.MaxMessage, t.s.o.Ratio); err != nil {
-		code := rpc.Internal
-		if errors.Is(err, compress.ErrTooLarge) {
-			code = rpc.ResourceExhausted
-		}
-		return nil, "", rpc.Status{Code: code, Message: "response message: " + err.Error()}
+	body, err := compress.Decompress(t.encoding, body, t.s.o.MaxMessage, t.s.o.Ratio)
+	if err != nil {
+		return nil, "", convertError(err)
 	}
 	return body, "", st
 }
