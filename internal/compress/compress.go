@@ -33,8 +33,13 @@ var ErrTooLarge = errors.New("decompressed message larger than the limit")
 // ratioFree is how large a message may become whatever its ratio.
 const ratioFree = 1 << 20
 
+// zstdWindow is the window that a decoder should support (RFC 8878, section 3.1.1.1.2).
+// Encoders announce theirs whatever the size of the message, so it is no sign of a
+// large one, and the limit is no bound for it.
+const zstdWindow = 8 << 20
+
 // Decompress returns what b says. Memory grows with what comes out, never with what
-// the input announces.
+// the input announces, but for one window of zstd.
 func Decompress(name string, b []byte, limit, ratio int) ([]byte, error) {
 	var r io.Reader
 	var err error
@@ -50,7 +55,8 @@ func Decompress(name string, b []byte, limit, ratio int) ([]byte, error) {
 		r = snappy.NewReader(src)
 	case "zstd":
 		var d *zstd.Decoder
-		d, err = zstd.NewReader(src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(8<<20), zstd.WithDecoderMaxMemory(uint64(limit)+1))
+		d, err = zstd.NewReader(src, zstd.WithDecoderConcurrency(1),
+			zstd.WithDecoderMaxWindow(zstdWindow), zstd.WithDecoderMaxMemory(max(uint64(limit)+1, zstdWindow)))
 		if err == nil {
 			defer d.Close()
 			r = d

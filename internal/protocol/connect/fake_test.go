@@ -188,15 +188,17 @@ type trial struct {
 	gave     int  // request bytes
 	noCredit bool // the client takes the response only at the end
 	small    bool // it does so byte by byte
+
+	maxMessage int
 }
 
 func newTrial(t testing.TB) *trial {
-	return &trial{backend: &backend{t: t}, client: exchangetest.NewResponse()}
+	return &trial{backend: &backend{t: t}, client: exchangetest.NewResponse(), maxMessage: maxMessage}
 }
 
 // start begins the exchange.
 func (r *trial) start(head *exchange.RequestHead) *trial {
-	o := Options{MaxMessage: maxMessage, Ratio: 100, Lookup: lookup, Now: func() time.Time { return now }, Reserve: r.mem.reserve}
+	o := Options{MaxMessage: r.maxMessage, Ratio: 100, Lookup: lookup, Now: func() time.Time { return now }, Reserve: r.mem.reserve}
 	if !Match(head) {
 		r.t.Fatalf("%s %s is not taken for Connect", head.Method, head.Path)
 	}
