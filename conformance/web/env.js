@@ -10,6 +10,7 @@ function variable(name) {
 export const env = {
 	http: variable("WEB_HTTP"), // base URLs of the gateway
 	https: variable("WEB_HTTPS"),
+	demo: variable("WEB_DEMO"), // base URL of sluice demo
 	listedPort: Number(variable("WEB_LISTED_PORT")), // where the page is that may call
 	chromium: variable("WEB_CHROMIUM"),
 	descriptorSet: readFileSync(variable("WEB_SCHEMA")),

@@ -83,7 +83,7 @@ const cases = {
 
 	async "server stream"(transport) {
 		const arrived = [];
-		const got = await call(transport, ticker, { count: 4, everyMs: 100 }, { "x-end": "end" }, () => arrived.push(Date.now())).done;
+		const got = await call(transport, ticker, { count: 4, everyMs: 200 }, { "x-end": "end" }, () => arrived.push(Date.now())).done;
 		assert.equal(got.code, grpc.Code.OK);
 		assert.deepEqual(got.messages.map((m) => m.number), [1, 2, 3, 4]);
 		assert.deepEqual(got.trailer.get("x-echo-trailer"), ["end"]);

@@ -127,6 +127,7 @@ type Options struct {
 	Cert     string // PEM files; no TLS without
 	Key      string
 	ClientCA string
+	Demo     bool     // sluice demo instead of serve
 	Args     []string // more flags and the backends
 }
 
@@ -148,7 +149,11 @@ func serve(o Options) (*Gateway, error) {
 			return nil, err
 		}
 	}
-	args := []string{"serve", "--listen", g.Addr, "--admin", g.Admin}
+	verb := "serve"
+	if o.Demo {
+		verb = "demo"
+	}
+	args := []string{verb, "--listen", g.Addr, "--admin", g.Admin}
 	if o.Cert == "" {
 		g.TLSAddr = ""
 	} else {
