@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
@@ -63,6 +64,20 @@ type web struct {
 
 	// Text is not as long as what it says; nil where it is no text.
 	in, out *ledger.Ledger
+
+	owed atomic.Int64 // response bytes that were sent as they came, and not credited yet
+}
+
+// credit says how many response bytes were taken now that n bytes of the body are. The
+// trailer frame is the body's last, and nobody's.
+func (w *web) credit(n int) int {
+	if w.out != nil {
+		return w.out.Credit(n)
+	}
+	if left := w.owed.Add(-int64(n)); left < 0 {
+		return n - int(min(int64(n), -left))
+	}
+	return n
 }
 
 // toClient is the same call as the place of its response.
@@ -252,8 +267,8 @@ func (c *serverCall) Reset(code exchange.Code) {
 }
 
 func (c *serverCall) Credit(n int) {
-	if c.web != nil && c.web.out != nil {
-		n = c.web.out.Credit(n)
+	if c.web != nil {
+		n = c.web.credit(n)
 	}
 	if n > 0 && c.next != nil {
 		c.next.Credit(n)
@@ -306,6 +321,9 @@ func (t *toClient) Data(b []byte) {
 // send writes body bytes, of which in count for credit.
 func (t *toClient) send(b []byte, in int) {
 	if t.web == nil || !t.web.textOut {
+		if t.web != nil {
+			t.web.owed.Add(int64(in))
+		}
 		t.response.Data(b)
 		return
 	}
