@@ -46,12 +46,12 @@ type clientCall struct {
 	cause atomic.Pointer[rpc.Status] // why the call ends before the backend has ended it
 
 	// The response direction's.
-	scan     envelope.Scanner
-	headSeen bool
-	status   rpc.Status // of the head
-	hasSt    bool
-	ended    bool
-	rhead    rpc.Head
+	scan   envelope.Scanner
+	held   int        // response bytes that were kept from the client, and not credited
+	status rpc.Status // of the head
+	hasSt  bool
+	ended  bool
+	rhead  rpc.Head
 }
 
 // fromBackend is the same call as the place of the backend's response.
@@ -128,7 +128,6 @@ func (r *fromBackend) Head(h *exchange.ResponseHead, end bool) {
 	ct := exchange.Get(h.Fields, "content-type")
 	k, isGRPC := parseType(ct)
 	r.status, r.hasSt = wire.ReadStatus(h.Fields)
-	r.headSeen = true
 	if !r.hasSt && (h.Status != 200 || !isGRPC || k.web) {
 		st := rpc.Errorf(wire.FromHTTP(h.Status), "the backend answered with HTTP status %d and content-type %q instead of gRPC", h.Status, ct)
 		if h.Status == 200 {
@@ -160,13 +159,17 @@ func (r *fromBackend) Head(h *exchange.ResponseHead, end bool) {
 	head.Metadata = nil // who wants it has it
 }
 
+// Data passes on what is sound. Of a prefix nothing passes before it is whole: else how
+// the backend's bytes were cut would decide whether a client of gRPC-Web can be told
+// that the message was refused.
 func (r *fromBackend) Data(b []byte) {
+	r.held += len(b)
 	if r.cause.Load() != nil {
-		r.next.Credit(len(b)) // nobody else will
+		r.drop() // nobody else will credit it
 		return
 	}
 	before := r.scan.Messages()
-	n, err := r.scan.Scan(b)
+	lead, n, err := r.scan.Hold(b)
 	if d := r.scan.Messages() - before; d > 0 {
 		r.call.Stats.ResponseMessages.Add(int64(d))
 		if before == 0 {
@@ -174,13 +177,23 @@ func (r *fromBackend) Data(b []byte) {
 		}
 	}
 	if n > 0 {
-		r.call.Stats.ResponseBytes.Add(int64(n))
+		r.held -= len(lead) + n
+		r.call.Stats.ResponseBytes.Add(int64(len(lead) + n))
+		if len(lead) > 0 {
+			r.response.Data(lead)
+		}
 		r.response.Data(b[:n])
 	}
 	if err != nil {
-		r.next.Credit(len(b) - n) // what is kept from the client
+		r.drop()
 		r.fail(responseError(err, &r.scan))
 	}
+}
+
+// drop credits what the client will not get.
+func (r *fromBackend) drop() {
+	r.next.Credit(r.held)
+	r.held = 0
 }
 
 // responseError is the status for a response that breaks gRPC's rules.

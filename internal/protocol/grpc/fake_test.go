@@ -248,3 +248,12 @@ func pieces(b string, cuts ...int) []string {
 	}
 	return out
 }
+
+// serveThrough begins an exchange at a server half that has a client half behind it.
+func serveThrough(s exchange.Handler, ct string, answer exchange.Response) exchange.Request {
+	now := func() time.Time { return epoch }
+	h := NewServer(NewClient(s, ClientOptions{MaxMessage: limit, Now: now}), Options{MaxMessage: limit, Now: now})
+	req := h.Start(&exchange.RequestHead{Method: "POST", Path: "/s.S/M", Fields: fields("content-type", ct), Length: -1}, answer)
+	req.Begin()
+	return req
+}

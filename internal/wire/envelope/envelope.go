@@ -40,6 +40,8 @@ type Scanner struct {
 	left   uint32 // bytes of the message still to come
 	count  int
 	length uint32 // of the last message that began
+
+	cut [PrefixLen - 1]byte // what Hold kept
 }
 
 // Scan follows b. It returns how many bytes of b are sound: all of them, or, with an
@@ -75,6 +77,22 @@ func (s *Scanner) Scan(b []byte) (sound int, err error) {
 		s.left = s.length
 	}
 	return sound, nil
+}
+
+// Hold is Scan for who must not pass on any part of a prefix that is refused: a prefix
+// that b cuts off does not count as sound, and lead is what was kept of one that b
+// completes, to be passed on before b[:sound]. It is valid until the next call.
+func (s *Scanner) Hold(b []byte) (lead []byte, sound int, err error) {
+	had := copy(s.cut[:], s.prefix[:s.have])
+	sound, err = s.Scan(b)
+	if s.have == had+len(b) {
+		return nil, 0, nil // no more than a part of a prefix
+	}
+	sound -= s.have
+	if sound > 0 { // not so if the very prefix is refused
+		lead = s.cut[:had]
+	}
+	return lead, sound, err
 }
 
 // Messages returns how many messages have begun, as far as their prefixes are whole.

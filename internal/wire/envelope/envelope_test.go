@@ -54,3 +54,40 @@ func TestScannerRefuses(t *testing.T) {
 		})
 	}
 }
+
+// FuzzHold: what passes is the same however the input is cut, and no part of a refused
+// prefix is in it.
+func FuzzHold(f *testing.F) {
+	f.Add(Append(Append([]byte{0, 0, 0, 0, 1, 'x'}, 1, 3), 0, 9), uint8(1), uint8(2), true, false)
+	f.Add([]byte{0, 0, 0, 0, 1, 'x', 2, 0, 0, 0, 0}, uint8(4), uint8(0), true, true)
+	f.Add([]byte{0, 0, 0, 0, 1, 'a', 0, 0}, uint8(3), uint8(2), true, true)
+	f.Fuzz(func(t *testing.T, in []byte, first, piece uint8, encoded, single bool) {
+		scan := func(first, n int) (string, int, bool, error) {
+			s := Scanner{Limit: 1000, Encoded: encoded, Single: single}
+			var out []byte
+			rest := in
+			for k := first; len(rest) > 0; k = n {
+				k = min(k, len(rest))
+				lead, m, err := s.Hold(rest[:k])
+				if len(lead) > 0 && m == 0 {
+					t.Fatal("a lead with nothing after it")
+				}
+				out = append(append(out, lead...), rest[:m]...)
+				if err != nil {
+					return string(out), s.Messages(), false, err
+				}
+				rest = rest[k:]
+			}
+			return string(out), s.Messages(), s.Between(), nil
+		}
+		o1, m1, b1, e1 := scan(len(in)+1, 1)
+		o2, m2, b2, e2 := scan(int(first)+1, int(piece)+1)
+		if o1 != o2 || m1 != m2 || b1 != b2 || !errors.Is(e1, e2) {
+			t.Errorf("whole: %q %d %v %v, pieces: %q %d %v %v", o1, m1, b1, e1, o2, m2, b2, e2)
+		}
+		whole := Scanner{Limit: 1000, Encoded: encoded, Single: single}
+		if n, err := whole.Scan(in); err != nil && o1 != string(in[:n]) || len(o1) > n {
+			t.Errorf("%q passed of %q", o1, in)
+		}
+	})
+}
