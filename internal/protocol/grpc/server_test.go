@@ -1,6 +1,7 @@
 package grpc
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -268,5 +269,26 @@ func TestServerQueryIsNoPath(t *testing.T) {
 	NewServer(b, Options{}).Start(&exchange.RequestHead{Method: "POST", Path: "/s.S/M?x=1", Fields: typed}, nil)
 	if b.call.Method != "/s.S/M" {
 		t.Error(b.call.Method)
+	}
+}
+
+// TestAnnounceAllocatesNothing: five bytes that announce as much as the limit allows cost
+// no memory in either direction.
+func TestAnnounceAllocatesNothing(t *testing.T) {
+	const huge = 1 << 30
+	announce := []byte{0, 0x3f, 0xff, 0xff, 0xff}
+	fr := serve(Options{MaxMessage: huge}, &callee{}, typed...)
+	b := call(t, ClientOptions{MaxMessage: huge}, &rpc.Call{})
+	b.q.Answer(200, typed...)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	fr.req.Data(announce)
+	b.q.Send(announce)
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 {
+		t.Errorf("%d bytes allocated", n)
+	}
+	if len(fr.data) != 5 || len(b.data) != 5 || len(fr.canceled) != 0 || len(b.ends) != 0 {
+		t.Error("an announced message that is allowed did not pass")
 	}
 }

@@ -110,3 +110,65 @@ func TestStatusTables(t *testing.T) {
 		}
 	}
 }
+
+func TestReserved(t *testing.T) {
+	for _, name := range []string{"", ":path", ":status", "te", "trailer", "transfer-encoding", "connection", "keep-alive", "proxy-connection",
+		"upgrade", "host", "origin", "user-agent", "content-type", "content-length", "content-encoding", "accept-encoding", "date", "expect",
+		"grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-timeout", "grpc-encoding", "grpc-unknown", "connect-timeout-ms",
+		"trailer-x", "access-control-allow-origin", "x-grpc-web", "x-user-agent"} {
+		if !Reserved(name) {
+			t.Errorf("%q is not reserved", name)
+		}
+	}
+	for _, name := range []string{"a", "authorization", "cookie", "trace-bin", "grpc-trace-bin", "grpc-tags-bin", "grpc-previous-rpc-attempts",
+		"grpc-retry-pushback-ms", "x-request-id", "traceparent", "hosts", "dates", "tea", "grpcx"} {
+		if Reserved(name) {
+			t.Errorf("%q is reserved", name)
+		}
+	}
+}
+
+func TestReadStatus(t *testing.T) {
+	f := func(kv ...string) (out []exchange.Field) {
+		for i := 0; i < len(kv); i += 2 {
+			out = append(out, exchange.Field{Name: kv[i], Value: kv[i+1]})
+		}
+		return out
+	}
+	for name, test := range map[string]struct {
+		in   []exchange.Field
+		want rpc.Code
+		ok   bool
+	}{
+		"none":             {f("a", "b"), 0, false},
+		"message only":     {f("grpc-message", "x"), 0, false},
+		"ok":               {f("grpc-status", "0"), 0, true},
+		"17":               {f("grpc-status", "17"), 17, true},
+		"negative":         {f("grpc-status", "-5"), rpc.Unknown, true},
+		"2^32":             {f("grpc-status", "4294967296"), rpc.Unknown, true},
+		"the last of two":  {f("grpc-status", "3", "grpc-status", "5"), rpc.NotFound, true},
+		"space around it":  {f("grpc-status", " 5"), rpc.Unknown, true},
+		"with a plus sign": {f("grpc-status", "+5"), rpc.Unknown, true},
+	} {
+		if st, ok := ReadStatus(test.in); st.Code != test.want || ok != test.ok || st.Remote != ok {
+			t.Errorf("%s: %v %v, want %v %v", name, st, ok, test.want, test.ok)
+		}
+	}
+}
+
+func TestToReset(t *testing.T) {
+	for code := range rpc.Code(rpc.Codes + 3) {
+		want := exchange.InternalError
+		switch code {
+		case rpc.Canceled, rpc.DeadlineExceeded:
+			want = exchange.Cancel
+		case rpc.ResourceExhausted:
+			want = exchange.EnhanceYourCalm
+		case rpc.PermissionDenied:
+			want = exchange.InadequateSecurity
+		}
+		if got := ToReset(code); got != want {
+			t.Errorf("%v: %v, want %v", code, got, want)
+		}
+	}
+}

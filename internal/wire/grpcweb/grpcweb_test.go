@@ -42,3 +42,30 @@ func FuzzText(f *testing.F) {
 		}
 	})
 }
+
+// FuzzTextCut: any text, sound or not, says the same however it is cut.
+func FuzzTextCut(f *testing.F) {
+	for _, s := range []string{"AAAA", "AA==AA==", "A\n\n\nAAA\n", "AAAA!!!!", "AA=A", "====", "AAAAA", "AAAA\r\nAAAA"} {
+		f.Add([]byte(s), uint8(3))
+	}
+	f.Fuzz(func(t *testing.T, text []byte, piece uint8) {
+		decode := func(n int) (string, bool, error) {
+			var d TextDecoder
+			var out []byte
+			for rest := text; len(rest) > 0; {
+				k := min(n, len(rest))
+				var err error
+				if out, err = d.Decode(out, rest[:k]); err != nil {
+					return string(out), false, err
+				}
+				rest = rest[k:]
+			}
+			return string(out), d.Whole(), nil
+		}
+		o1, w1, e1 := decode(len(text) + 1)
+		o2, w2, e2 := decode(int(piece) + 1)
+		if o1 != o2 || w1 != w2 || e1 != e2 {
+			t.Errorf("%q: whole %q %v %v, pieces %q %v %v", text, o1, w1, e1, o2, w2, e2)
+		}
+	})
+}
