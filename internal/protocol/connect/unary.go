@@ -134,7 +134,7 @@ func (u *unary) Data(b []byte) {
 	u.response.Credit(len(b))
 	switch {
 	case len(u.body)+len(b) > u.s.o.MaxMessage:
-		u.fail(tooLarge(int(u.came), u.s.o.MaxMessage))
+		u.fail(rpc.Errorf(rpc.ResourceExhausted, "request message of more than %d bytes, which is the gateway's limit (limits.message_bytes)", u.s.o.MaxMessage))
 	case !u.s.o.Reserve(len(b)):
 		u.fail(rpc.Status{Code: rpc.ResourceExhausted, Message: errMemory.Error()})
 	default:
