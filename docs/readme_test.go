@@ -23,3 +23,20 @@ func TestReadmeProgram(t *testing.T) {
 		t.Errorf("README.md shows\n%s\nbut examples/embed/main.go is\n%s", shown, code)
 	}
 }
+
+// The policy in the guide is the one of the example, which runs.
+func TestGuidePolicy(t *testing.T) {
+	guide, err := os.ReadFile("guide.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	example, err := os.ReadFile("../example_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(guide), "```go\nfunc ")
+	shown, _, closed := strings.Cut(rest, "```\n")
+	if !ok || !closed || !strings.Contains(string(example), "func "+shown) {
+		t.Errorf("docs/guide.md shows a policy that is not in example_test.go:\n%s", shown)
+	}
+}
