@@ -428,6 +428,27 @@ func TestUnaryAnswer(t *testing.T) {
 	}
 }
 
+// TestUnaryAnswerLate: an end that has overtaken the cancel makes no answer of what is
+// broken.
+func TestUnaryAnswerLate(t *testing.T) {
+	r := newTrial(t)
+	r.onCancel = func(*backend) {}
+	r.onEnd = func(b *backend) {
+		b.head("")
+		for _, p := range [][]byte{env(0, []byte("abc")), env(0, []byte("def"))} {
+			b.sent += len(p)
+			b.response.Data(p)
+		}
+		b.over = true
+		b.response.End(rpc.Status{}, nil)
+	}
+	r.start(post(unaryMethod, 0)).q.End(nil)
+	a := r.finish(true)
+	if a.Status != 501 || r.outcome.Status.Code != rpc.Unimplemented || len(r.cancels) != 1 {
+		t.Errorf("got %d %s, canceled %v", a.Status, a.Body, r.cancels)
+	}
+}
+
 // TestUnaryReset: a client that disappears cancels the call, whenever it does.
 func TestUnaryReset(t *testing.T) {
 	for code, want := range map[exchange.Code]rpc.Code{
