@@ -44,6 +44,11 @@ func ParseGet(path string) (Get, error) {
 	var hasMessage, hasEncoding, isBase64 bool
 	for part := range strings.SplitSeq(query, "&") {
 		k, v, _ := strings.Cut(part, "=")
+		switch k {
+		case "encoding", "compression", "message", "base64", "connect":
+		default:
+			continue // others mean nothing here, however they are written
+		}
 		v, err := url.QueryUnescape(v)
 		if err != nil {
 			return g, errors.New("query parameter " + k + ": bad percent-encoding")
