@@ -2,6 +2,7 @@ package sluice
 
 import (
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
@@ -59,12 +60,18 @@ type refusal struct {
 	status   int
 	text     string
 	fields   []exchange.Field
+	over     atomic.Bool
 }
 
 func refuse(head *exchange.RequestHead, response exchange.Response, status int, text string, more ...exchange.Field) exchange.Request {
-	return &refusal{response, head.Method != "POST" || head.Length >= 0, status, text, append(more,
+	r := &refusal{response: response, wait: head.Method != "POST" || head.Length >= 0, status: status, text: text}
+	r.fields = append(more,
 		exchange.Field{Name: "content-type", Value: "text/plain; charset=utf-8"},
-		exchange.Field{Name: "content-length", Value: strconv.Itoa(len(text))})}
+		exchange.Field{Name: "content-length", Value: strconv.Itoa(len(text))})
+	if head.Method == "HEAD" {
+		r.text = "" // RFC 9110, section 9.3.2: the head of a GET, and never content
+	}
+	return r
 }
 
 func (r *refusal) Begin() {
@@ -80,13 +87,19 @@ func (r *refusal) End([]exchange.Field) {
 }
 
 func (r *refusal) answer() {
-	r.response.Head(&exchange.ResponseHead{Status: r.status, Fields: r.fields}, false)
-	r.response.Data([]byte(r.text))
-	r.response.End(nil)
+	if r.over.Swap(true) {
+		return
+	}
+	r.response.Head(&exchange.ResponseHead{Status: r.status, Fields: r.fields}, r.text == "")
+	if r.text != "" {
+		r.response.Data([]byte(r.text))
+		r.response.End(nil)
+	}
 }
+
 func (r *refusal) Data(b []byte) { r.response.Credit(len(b)) }
 func (r *refusal) Reset(code exchange.Code) {
-	if r.wait {
+	if !r.over.Swap(true) {
 		r.response.Reset(code, nil)
 	}
 }
