@@ -164,7 +164,9 @@ func newConn(nc netio.Conn, cfg *Config) *Conn {
 	c.lastRead.Store(now.UnixNano())
 	c.recvOpen.Store(initialWindow)
 	c.enc = newEncoder()
-	c.dec = newDecoder(cfg.HeaderBytes, c.field)
+	// A single field above the limit is refused like many that are: it ends the call, not
+	// the connection with all of its calls.
+	c.dec = newDecoder(hopeless*cfg.HeaderBytes, c.field)
 	return c
 }
 

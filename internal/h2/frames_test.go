@@ -252,6 +252,14 @@ func TestServer(t *testing.T) {
 		"a head that is too large": {func(p *peer, c *Conn, h *recorder) {
 			p.headers(1, true, ":method", "POST", ":scheme", "http", ":authority", "a", ":path", "/", "x", string(make([]byte, 8000)), "y", string(bytes.Repeat([]byte("y"), 9000)))
 		}, "HEADERS :status=431 END", nil},
+		"a field that is too large": {func(p *peer, c *Conn, h *recorder) {
+			p.headers(1, true, ":method", "POST", ":scheme", "http", ":authority", "a", ":path", "/", "x", string(bytes.Repeat([]byte("a"), 20000)))
+			p.write(func() error { return p.fr.WritePing(false, [8]byte{}) })
+			synctest.Wait()
+			if p.end != nil {
+				p.t.Errorf("the connection ended: %v", p.end)
+			}
+		}, "HEADERS :status=431 END", nil},
 		"zero window and no progress": {func(p *peer, c *Conn, h *recorder) {
 			h.onEnd = func(r *recorded) {
 				r.response.Head(&exchange.ResponseHead{Status: 200}, false)
