@@ -110,7 +110,7 @@ func (t *Target) hostPort(s, port string) error {
 		host, p, t.bare = strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"), port, true
 	case strings.Contains(err.Error(), "missing port"):
 		hint := ""
-		if !t.DNS && !strings.Contains(t.Name, "://") {
+		if !t.DNS && !strings.Contains(t.Name, "://") && !isPort(s) {
 			hint = fmt.Sprintf(", or \"https://%s\" for TLS on port 443", s)
 		}
 		return fmt.Errorf("backend target %q has no port: write %q%s", t.Name, example, hint)
@@ -148,6 +148,9 @@ func (t *Target) example() string {
 		return "https://server.example:443"
 	case strings.HasPrefix(t.Name, "http:"):
 		return "http://localhost:50051"
+	}
+	if isPort(t.Name) {
+		return "localhost:" + t.Name
 	}
 	return "localhost:50051"
 }

@@ -46,7 +46,7 @@ func TestParseTargetErrors(t *testing.T) {
 		"":                       `is empty: give an address such as "localhost:50051"`,
 		"a b:1":                  "has a space in it",
 		"localhost":              `"localhost" has no port: write "localhost:50051", or "https://localhost" for TLS on port 443`,
-		"50051":                  "has no port",
+		"50052":                  `has no port: write "localhost:50052"`,
 		"::1:50051":              "needs brackets",
 		"localhost:grpc":         `"grpc" is not a port (1 to 65535)`,
 		"localhost:0":            "is not a port",
