@@ -33,6 +33,9 @@ const (
 	reflectEvery   = time.Minute      // a backend may be deployed anew without a lost connection
 	reflectTimeout = 20 * time.Second // of one attempt
 	reflectRetry   = time.Second      // after a failure, doubled up to reflectEvery
+	// reflectRetryMax is that of a backend that is not ready: when it comes back, calls to
+	// services that only it can name wait for its answer, and no longer than timeouts.ready.
+	reflectRetryMax = 5 * time.Second
 )
 
 func newSchemas(cfg *Config) (*schemas, error) {
@@ -61,7 +64,12 @@ func (g *Gateway) watchSchema(ctx context.Context, i int) {
 	for {
 		wait := reflectEvery
 		if err := g.reflectOnce(ctx, i); err != nil && !errors.Is(err, schema.ErrNoReflection) {
-			wait, retry = retry, min(2*retry, reflectEvery)
+			most := reflectEvery
+			if !g.backends[i].Ready() {
+				most = reflectRetryMax
+			}
+			wait = min(retry, most)
+			retry = min(2*retry, reflectEvery)
 		} else {
 			retry = reflectRetry
 		}
@@ -95,7 +103,7 @@ func (g *Gateway) reflectOnce(ctx context.Context, i int) error {
 	src.known = src.known || first
 	src.err = err
 	s.mu.Unlock()
-	if news {
+	if news && g.backends[i].Ready() { // else there is a message about that already
 		g.warn("no schema by reflection", "backend", g.target(i), "error", err)
 	}
 	if changed || first {
