@@ -170,6 +170,7 @@ func TestMessages(t *testing.T) {
 	t.Cleanup(func() { _ = taken.Close() }) // after the parallel tests, as defer would not be
 	files := map[string]string{
 		"bad.yaml":    "backends: [localhost:50051]\ntimeouts:\n  idel: 5m\n",
+		"tab.yaml":    "limits:\n\tmessage_bytes: 1MiB\n",
 		"good.yaml":   "backends: [localhost:50051]\nlimits: {message_bytes: 1MiB}\n",
 		"demo.proto":  `syntax = "proto3";`,
 		"image.json":  `{"file":[]}`,
@@ -201,6 +202,8 @@ func TestMessages(t *testing.T) {
 		"no file":               {[]string{"serve", "--config=none.yaml"}, nil, 2, "none.yaml: there is no such file"},
 		"bad file":              {[]string{"check", "bad.yaml"}, nil, 2, `bad.yaml:3:3: unknown key "timeouts.idel": did you mean "timeouts.idle"?`},
 		"bad file by variable":  {[]string{"serve"}, []string{"SLUICE_CONFIG=bad.yaml"}, 2, `bad.yaml:3:3: unknown key`},
+		"tab in a file":         {[]string{"check", "tab.yaml"}, nil, 2, "tab.yaml:2:1: a tab: YAML is indented with spaces"},
+		"port without host":     {[]string{"serve", "50052"}, nil, 2, `has no port: write "localhost:50052"`},
 		"check of nothing":      {[]string{"check"}, nil, 2, "`sluice check sluice.yaml`"},
 		"good file":             {[]string{"check", "good.yaml"}, nil, 0, "good.yaml is good: sluice serve --config good.yaml"},
 		"no certificate":        {[]string{"serve", "--tls-listen=:0", "a:1"}, nil, 2, "add --tls-cert FILE and --tls-key FILE"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -120,6 +121,53 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// What is wrong with a backend is said at the start, once, with what to do.
+func TestTableOfBadBackends(t *testing.T) {
+	closing, err := net.Listen("tcp", "127.0.0.1:0") // as a server with TLS does to who speaks without
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closing.Close()
+	web, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer web.Close()
+	answer := func(l net.Listener, text string) { // ends with the listener
+		for c, err := l.Accept(); err == nil; c, err = l.Accept() {
+			_, _ = io.ReadFull(c, make([]byte, 9))
+			_, _ = io.WriteString(c, text)
+			_ = c.Close()
+		}
+	}
+	go answer(closing, "")
+	go answer(web, "HTTP/1.1 400 Bad Request\r\n\r\n")
+	for target, want := range map[string]string{
+		freeAddr(t):               "connection refused: is the server running there?",
+		closing.Addr().String():   "With TLS write https://" + closing.Addr().String(),
+		web.Addr().String():       "is it a gRPC server?",
+		"unix:/nowhere/grpc.sock": "is the server running, and the path right?",
+	} {
+		cmd := sluice(t, nil, "serve", "--listen=127.0.0.1:0", "--admin=off", target)
+		stderr, err := cmd.StderrPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var text strings.Builder
+		for s := bufio.NewScanner(stderr); s.Scan() && !strings.Contains(s.Text(), "try next"); {
+			text.WriteString(s.Text() + "\n")
+		}
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if strings.Count(text.String(), want) != 1 {
+			t.Errorf("%s: want %q once in\n%s", target, want, text.String())
+		}
+	}
+}
+
 // A signal: no readiness, running calls go on, the process ends with the last.
 func TestDrain(t *testing.T) {
 	p := start(t, "demo")
@@ -136,9 +184,17 @@ func TestDrain(t *testing.T) {
 	if body := p.until(503); !strings.Contains(body, `"draining": true`) {
 		t.Errorf("/readyz: %s", body)
 	}
-	if c, err := net.DialTimeout("tcp", p.listen, time.Second); err == nil {
+	for tries := 0; ; tries++ { // readiness ends first, the listener at once after it
+		c, err := net.DialTimeout("tcp", p.listen, time.Second)
+		if err != nil {
+			break
+		}
 		c.Close()
-		t.Error("the listener is still open")
+		if tries == 20 {
+			t.Error("the listener is still open")
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 	n := 1
 	for ; ; n++ {

@@ -26,7 +26,8 @@ func (in *instance) announce(ctx context.Context, w io.Writer) {
 	if in.config.Log.Format == "json" {
 		in.logStart(st)
 	} else {
-		_, _ = w.Write([]byte(in.table(st)))
+		_, _ = w.Write([]byte(in.table(st))) // it says what is missing, too
+		return
 	}
 	for i := range st.Backends {
 		b := &st.Backends[i]
@@ -114,7 +115,11 @@ func (in *instance) table(st sluice.Status) string {
 func describe(b *sluice.BackendStatus) string {
 	state := "ready"
 	if !b.Ready {
-		state = "not ready: " + reason(b)
+		why := reason(b)
+		state = "not ready: " + why
+		if do := hint(b.Target, why); do != "" {
+			state += ": " + do
+		}
 	}
 	switch {
 	case len(b.Services) > 0:
@@ -125,7 +130,9 @@ func describe(b *sluice.BackendStatus) string {
 		}
 		state += ": " + strings.Join(s, " ") + more
 	case b.SchemaError != "":
-		state += ", no schema"
+		if b.Ready {
+			state += ", no schema: " + b.SchemaError
+		}
 	}
 	if b.SchemaSource != "" {
 		state += " (by " + b.SchemaSource + ")"

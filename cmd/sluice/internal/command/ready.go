@@ -86,6 +86,7 @@ func hint(target, reason string) string {
 		{"has expired", "the server needs a new certificate"},
 		{"certificate required", "give a client certificate by --backend-cert FILE --backend-key FILE"},
 		{"does not speak HTTP/2", "is it a gRPC server?"},
+		{"FRAME_SIZE_ERROR", "is it a gRPC server? What it sends is not HTTP/2"},
 		{"i/o timeout", "is the address right, and does a firewall let it through?"},
 		{"deadline exceeded", "is the address right, and does a firewall let it through?"},
 	} {
@@ -93,7 +94,7 @@ func hint(target, reason string) string {
 			return h.do
 		}
 	}
-	if !strings.Contains(target, "https") && (strings.Contains(reason, "EOF") || strings.Contains(reason, "reset by peer") || strings.Contains(reason, "HTTP/1")) {
+	if !strings.Contains(target, "https") && (strings.Contains(reason, "closed the connection") || strings.Contains(reason, "EOF") || strings.Contains(reason, "reset by peer") || strings.Contains(reason, "HTTP/1")) {
 		return "does it speak HTTP/2 without TLS? With TLS write https://" + strings.TrimPrefix(target, "dns:///")
 	}
 	return ""

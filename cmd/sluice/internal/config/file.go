@@ -65,6 +65,9 @@ func (c *Config) Read(name string, b []byte) error {
 	if err != nil {
 		var at yaml.Error
 		if errors.As(err, &at) && at.GetToken() != nil {
+			if strings.HasPrefix(at.GetMessage(), "found character '\t'") {
+				return r.errorf(at.GetToken(), "a tab: YAML is indented with spaces")
+			}
 			return r.errorf(at.GetToken(), "%s", at.GetMessage())
 		}
 		return &FileError{File: name, Message: err.Error()}
