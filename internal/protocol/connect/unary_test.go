@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
+	"github.com/sluice-rpc/sluice/internal/exchange/exchangetest"
 	wire "github.com/sluice-rpc/sluice/internal/wire/connect"
 	"github.com/sluice-rpc/sluice/rpc"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -553,4 +554,32 @@ func TestRequestCredit(t *testing.T) {
 	}
 	r.backend.end(rpc.Status{Code: rpc.Aborted}, nil)
 	r.finish(true)
+}
+
+// TestDefaults: without a clock, descriptors or a bound of memory the binary forms
+// work; what needs a descriptor is refused with what is missing.
+func TestDefaults(t *testing.T) {
+	for _, h := range []*exchange.RequestHead{post(unaryMethod, -1), streamed(bidiMethod), get(getMethod, "connect=v1&encoding=proto&message=")} {
+		b := &backend{t: t, onEnd: reply("", env(0, []byte("x")))}
+		r := exchangetest.NewResponse()
+		q := NewServer(b, Options{MaxMessage: maxMessage}).Start(h, r)
+		q.Begin()
+		if h.Method == "POST" {
+			q.Data(env(0, []byte("abc")))
+		}
+		q.End(nil)
+		q.Credit(1)
+		q.Done(true)
+		r.Check(t)
+		a := r.Answer()
+		want := 200
+		if h.Method == "GET" {
+			want = 405
+		} else if d := time.Since(b.call.Received); d < 0 || d > time.Minute {
+			t.Errorf("received %v ago", d)
+		}
+		if a.Status != want || !a.Ended {
+			t.Errorf("%s %s: %d %q", h.Method, h.Path, a.Status, a.Body)
+		}
+	}
 }
