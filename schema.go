@@ -161,7 +161,11 @@ func (s *schemas) describe(i int, st *BackendStatus) {
 	s.mu.Lock()
 	src := s.sources[i]
 	s.mu.Unlock()
-	st.Services = append(st.Services, s.store.Services(i)...)
+	for _, name := range s.store.Services(i) {
+		if !slices.Contains(st.Services, name) { // the configuration may name it too
+			st.Services = append(st.Services, name)
+		}
+	}
 	if s.given {
 		st.SchemaSource = "descriptors"
 	}

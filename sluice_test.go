@@ -1,10 +1,13 @@
 package sluice_test
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -147,17 +150,23 @@ func TestShutdown(t *testing.T) {
 func TestBackendDown(t *testing.T) {
 	l := listen(t)
 	l.Close()
-	addr, g := startGateway(t, sluice.Config{Backends: []sluice.Backend{{Target: l.Addr().String()}}})
+	var log bytes.Buffer
+	addr, g := startGateway(t, sluice.Config{Backends: []sluice.Backend{{Target: l.Addr().String()}}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	_, err := client(t, addr).EmptyCall(context.Background(), &testgrpc.Empty{})
 	if status.Code(err) != codes.Unavailable {
 		t.Errorf("got %v", err)
 	}
 	t.Log(err, g.Status().Backends[0].Error)
+	g.Close()
+	if n := strings.Count(log.String(), "level=WARN"); n != 1 {
+		t.Errorf("%d warnings that the backend is down:\n%s", n, &log)
+	}
 }
 
 // TestSchema: reflection tells of the methods, also in the process.
 func TestSchema(t *testing.T) {
-	_, g := startGateway(t, sluice.Config{Backends: []sluice.Backend{{Handler: testServer(t)}}})
+	// A service that the configuration names too is there once.
+	_, g := startGateway(t, sluice.Config{Backends: []sluice.Backend{{Handler: testServer(t), Services: []string{"grpc.testing.TestService"}}}})
 	for range 200 {
 		if st := g.Status(); st.Methods > 0 {
 			if b := st.Backends[0]; b.SchemaSource != "reflection" || len(b.Services) != 3 {

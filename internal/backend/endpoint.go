@@ -146,7 +146,7 @@ func (e *endpoint) failed(err error, now time.Time) {
 	if text := err.Error(); text != e.logged || now.Sub(e.loggedAt) >= logEvery {
 		e.announced, e.logged, e.loggedAt = false, text, now
 		e.b.cfg.Logger.Warn("backend endpoint is not ready", "backend", e.b.cfg.Target.Name, "endpoint", e.addr,
-			"error", text, "retry_in", e.retryAt.Sub(now).Round(time.Millisecond))
+			"error", text, "retry_in", e.retryAt.Sub(now).Round(time.Millisecond).String())
 	}
 }
 
