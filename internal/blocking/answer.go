@@ -85,7 +85,10 @@ func (x *handled) Write(p []byte) (int, error) {
 		x.out = append(x.out, p...)
 		return len(p), nil
 	}
-	err := x.send(false)
+	var err error
+	if len(x.out) > 0 {
+		err = x.send(false)
+	}
 	if err == nil && len(p) <= pieceSize {
 		x.out = append(x.out, p...)
 	} else if err == nil {
@@ -126,8 +129,9 @@ func (x *handled) finish() {
 		return
 	}
 	_ = x.send(true) // it fails if the exchange is over
-	if x.out != nil {
-		datas.Put(&x.out)
+	if b := x.out; b != nil {
+		x.out = nil // a handler that writes when it should not harms only itself
+		datas.Put(&b)
 	}
 }
 

@@ -26,6 +26,8 @@
 //     it the client gets 502.
 //   - While a request waits for credit nothing is read, so that its client is gone is
 //     seen when credit comes, or when the response is written.
+//   - Middleware whose ResponseWriter has no Unwrap takes full duplex from HTTP/1.1: the
+//     response begins when the request has ended.
 //   - *grpc.Server reads a request as fast as it comes into a queue of its own when it
 //     serves as an http.Handler; its credit does not bound what it keeps.
 package blocking

@@ -32,8 +32,8 @@ func ServeHTTP(h exchange.Handler, w http.ResponseWriter, r *http.Request, o Opt
 		return
 	}
 	s := &served{w: w, r: r, ctl: http.NewResponseController(w), o: &o, window: rpc.WindowDefault, wake: make(chan struct{}, 1)}
-	if r.ProtoMajor == 1 {
-		_ = s.ctl.EnableFullDuplex() // if it can't, requests are read whole before responses begin
+	if r.ProtoMajor == 1 && s.ctl.EnableFullDuplex() != nil {
+		s.half = true
 	}
 	buf := pieces.Get().(*[pieceSize]byte)
 	defer pieces.Put(buf)
@@ -49,6 +49,9 @@ type served struct {
 	ctl *http.ResponseController
 	o   *Options
 	req exchange.Request
+	// half: middleware hides that HTTP/1.1 can do both at once. To write while the request
+	// is read would then make net/http eat from it, so the response waits for its end.
+	half bool
 
 	mu sync.Mutex
 

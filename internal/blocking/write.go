@@ -107,7 +107,7 @@ func (s *served) Flush() {
 // beginWriterLocked starts the second goroutine, if there is something to write and
 // ServeHTTP's is busy with the request.
 func (s *served) beginWriterLocked() {
-	if s.inBody && !s.writing && !s.quit && !s.queue.empty() {
+	if s.inBody && !s.half && !s.writing && !s.quit && !s.queue.empty() {
 		s.writing = true
 		s.written = make(chan struct{})
 		go s.writer() // ends with the response; ServeHTTP waits for it
@@ -327,10 +327,8 @@ const brokenRequest = "the content of the request did not come whole"
 
 // apologize answers for an exchange that was reset before its head.
 func (s *served) apologize(code exchange.Code) error {
-	if s.r.Context().Err() != nil && s.readErr == nil {
-		s.wroteHead = true // nobody is there to read an answer
-		return s.r.Context().Err()
-	}
+	// Also if the request's context has ended: that may be a client that is gone, which
+	// will not mind, but also one that has only half-closed, or the timeout of middleware.
 	s.refuseRestBeforeHead()
 	if s.readErr != nil {
 		http.Error(s.w, brokenRequest, http.StatusBadRequest)
