@@ -48,6 +48,9 @@ type records struct {
 	flushing bool // flush is writing, so nobody else may
 }
 
+// NetConn returns the socket, for who wants to close it in a special way.
+func (r *records) NetConn() net.Conn { return r.Conn }
+
 // maxKeptOut bounds the memory that an idle connection keeps for records.
 const maxKeptOut = 32 << 10
 

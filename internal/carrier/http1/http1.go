@@ -28,7 +28,7 @@ import (
 type Config struct {
 	Work           *netio.Work
 	HeaderTimeout  time.Duration // a begun request head
-	IdleTimeout    time.Duration // between requests
+	IdleTimeout    time.Duration // between requests, and before the first
 	Stall          time.Duration // one write
 	MaxHeaderBytes int           // net/http allows 4 KiB more, and counts no overhead; zero is 1 MiB
 	Logger         *slog.Logger  // nil is silent
@@ -38,14 +38,22 @@ type Config struct {
 type Server struct {
 	srv   http.Server
 	feed  *feed
+	idle  time.Duration
+	head  time.Duration
 	ended chan struct{}
+
+	once   sync.Once
+	closed chan struct{} // by Close
 }
 
 // New returns a Server that gives every exchange to h. Close or Shutdown ends it.
 func New(h exchange.Handler, cfg Config) *Server {
 	// Stalls are watched by the connection, which sees every write.
 	o := blocking.Options{Work: cfg.Work, Log: cfg.Logger}
-	s := &Server{feed: &feed{conns: make(chan net.Conn), closed: make(chan struct{}), stall: cfg.Stall}, ended: make(chan struct{})}
+	s := &Server{
+		feed: &feed{conns: make(chan net.Conn), closed: make(chan struct{}), stall: cfg.Stall},
+		idle: cfg.IdleTimeout, head: cfg.HeaderTimeout, ended: make(chan struct{}), closed: make(chan struct{}),
+	}
 	s.srv = http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			blocking.ServeHTTP(h, w, r, o)
@@ -69,12 +77,19 @@ func (s *Server) run() {
 
 // ServeConn serves a connection until it ends. A *tls.Conn has had its handshake.
 func (s *Server) ServeConn(c net.Conn) {
-	f := &fed{Conn: c, stall: s.feed.stall, done: make(chan struct{})}
+	f := &fed{Conn: c, stall: s.feed.stall, idle: s.idle, head: s.head, done: make(chan struct{})}
 	select {
 	case s.feed.conns <- f:
-		<-f.done
 	case <-s.feed.closed:
 		_ = c.Close()
+		return
+	}
+	select {
+	case <-f.done:
+	case <-s.closed:
+		// net/http forgets a connection that it takes while it is being closed.
+		_ = c.Close()
+		<-f.done
 	}
 }
 
@@ -89,6 +104,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // Close ends everything at once.
 func (s *Server) Close() {
 	_ = s.srv.Close()
+	s.once.Do(func() { close(s.closed) })
 	<-s.ended
 }
 
@@ -136,9 +152,15 @@ func (f *feed) Close() error {
 func (f *feed) Addr() net.Addr { return &net.TCPAddr{} }
 
 // fed is a connection that somebody waits for. Each of its writes has a deadline.
+//
+// net/http has one deadline for the first byte of a connection and for the rest of its
+// first head. But clients open connections ahead, and a short one would end them just
+// when they are used, so fed waits for the first byte as long as between requests.
 type fed struct {
 	net.Conn
-	stall time.Duration
+	idle, head time.Duration
+	begun      bool // a byte has come; net/http reads from one goroutine at a time
+	stall      time.Duration
 	set   time.Time // when the deadline was set last; net/http writes from one goroutine at a time
 	once  sync.Once
 	done  chan struct{}
@@ -155,6 +177,29 @@ func (f *fed) Write(p []byte) (int, error) {
 		}
 	}
 	return f.Conn.Write(p)
+}
+
+// Read waits for the first byte in its own way.
+func (f *fed) Read(p []byte) (int, error) {
+	if f.begun {
+		return f.Conn.Read(p)
+	}
+	if f.head > 0 {
+		_ = f.Conn.SetReadDeadline(after(f.idle))
+	}
+	n, err := f.Conn.Read(p)
+	if f.begun = n > 0; f.begun && f.head > 0 {
+		_ = f.Conn.SetReadDeadline(after(f.head))
+	}
+	return n, err
+}
+
+// after is the deadline of a duration; of zero it is none.
+func after(d time.Duration) time.Time {
+	if d <= 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(d)
 }
 
 // SetWriteDeadline does nothing: Write sets them. net/http would take them away after
