@@ -161,9 +161,9 @@ type fed struct {
 	idle, head time.Duration
 	begun      bool // a byte has come; net/http reads from one goroutine at a time
 	stall      time.Duration
-	set   time.Time // when the deadline was set last; net/http writes from one goroutine at a time
-	once  sync.Once
-	done  chan struct{}
+	set        time.Time // when the deadline was set last; net/http writes from one goroutine at a time
+	once       sync.Once
+	done       chan struct{}
 }
 
 func (f *fed) end() { f.once.Do(func() { close(f.done) }) }
