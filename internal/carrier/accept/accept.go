@@ -9,8 +9,10 @@ package accept
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -167,6 +169,7 @@ func (s *Server) serve(raw net.Conn, tlsCfg *tls.Config) {
 			if s.cfg.Log != nil {
 				s.cfg.Log.Debug("TLS handshake failed", "peer", raw.RemoteAddr(), "error", err)
 			}
+			sayHTTPS(raw, err)
 			_ = raw.Close()
 			return
 		}
@@ -195,6 +198,25 @@ func (s *Server) serve(raw net.Conn, tlsCfg *tls.Config) {
 	}
 	s.cfg.HTTP1(c)
 }
+
+// sayHTTPS answers a client that speaks HTTP/1.1 where TLS is expected, as net/http
+// does; a handshake failed with err.
+func sayHTTPS(c net.Conn, err error) {
+	re, ok := errors.AsType[tls.RecordHeaderError](err)
+	if !ok || re.Conn == nil || !slices.Contains([]string{"GET /", "HEAD ", "POST ", "PUT /", "OPTIO", "DELET"}, string(re.RecordHeader[:])) {
+		return
+	}
+	_, _ = io.WriteString(c, "HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"+
+		"This port speaks TLS: use https.\n")
+	// Close would be a reset, which overtakes the answer, while something is not read.
+	if t, ok := c.(interface{ CloseWrite() error }); ok && t.CloseWrite() == nil {
+		_ = c.SetReadDeadline(time.Now().Add(lastRead))
+		_, _ = io.CopyN(io.Discard, c, 64<<10)
+	}
+}
+
+// lastRead is how long the rest of a request that came without TLS is read.
+const lastRead = 500 * time.Millisecond
 
 // preface is what tells HTTP/2 with prior knowledge (RFC 9113, section 3.4). HTTP/1.1
 // has no method of this name, so its first bytes decide.

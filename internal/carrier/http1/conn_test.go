@@ -84,13 +84,14 @@ func TestReuse(t *testing.T) {
 			g.tls = certificate(t)
 		}
 		c := g.dial()
-		for i := range 2000 {
+		for i := range 1000 {
 			// The end comes by itself, so that it races with the answer.
 			c.send("POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
 			c.send("0\r\n\r\n")
 			if resp, got := c.answer(); got != "POST h /a x" || resp.Close {
 				t.Fatalf("%d: %q %v", i, got, resp)
 			}
+			g.seen.Next(t)
 		}
 	}
 }
@@ -107,7 +108,9 @@ func TestEarlyAnswer(t *testing.T) {
 			"inside":       "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nfff\r\nx",
 		} {
 			t.Run(name, func(t *testing.T) {
-				g := newGate(t, Config{HeaderTimeout: time.Minute}, exchangetest.Script{Data: func(q *exchangetest.Request, _ []byte) { q.AnswerEnd(403) }})
+				g := newGate(t, Config{HeaderTimeout: time.Minute}, exchangetest.Script{Begin: func(q *exchangetest.Request) {
+					time.AfterFunc(20*time.Millisecond, func() { q.AnswerEnd(403) }) // while it reads
+				}})
 				if secure {
 					g.tls = certificate(t)
 				}
