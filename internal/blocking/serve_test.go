@@ -292,7 +292,6 @@ func raw(t *testing.T, f *front, request string) *http.Response {
 	return resp
 }
 
-
 // TestServeBackpressure gives no credit: no more than the window reaches the handler.
 func TestServeBackpressure(t *testing.T) {
 	everywhere(t, func(t *testing.T, s setup) {

@@ -108,6 +108,7 @@ func TestEarlyAnswer(t *testing.T) {
 			"inside":       "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nfff\r\nx",
 		} {
 			t.Run(name, func(t *testing.T) {
+				t.Parallel()
 				g := newGate(t, Config{HeaderTimeout: time.Minute}, exchangetest.Script{Begin: func(q *exchangetest.Request) {
 					time.AfterFunc(20*time.Millisecond, func() { q.AnswerEnd(403) }) // while it reads
 				}})

@@ -193,6 +193,7 @@ func TestFraming(t *testing.T) {
 		"extensions without end":  {head + "Transfer-Encoding: chunked\r\n\r\n" + strings.Repeat("1;"+strings.Repeat("x", 2000)+"\r\na\r\n", 100) + "0\r\n\r\n", 400, "", true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			g := newGate(t, Config{}, polite)
 			c := g.dial()
 			go func() { _, _ = io.WriteString(c, v.request) }()
