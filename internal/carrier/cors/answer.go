@@ -80,11 +80,11 @@ func token(s string) bool {
 }
 
 // refuse answers pages of foreign origins.
-func refuse(origin string, response exchange.Response) exchange.Request {
+func refuse(method, origin string, response exchange.Response) exchange.Request {
 	if len(origin) > 200 {
 		origin = origin[:200] + "…"
 	}
-	return &answer{
+	a := &answer{
 		response: response,
 		head: exchange.ResponseHead{Status: 403, Fields: []exchange.Field{
 			{Name: "content-type", Value: "text/plain; charset=utf-8"},
@@ -93,6 +93,10 @@ func refuse(origin string, response exchange.Response) exchange.Request {
 		}},
 		body: fmt.Sprintf("pages of %q may not call here; to allow them, add the origin to those of the gateway (--cors-origin)\n", origin),
 	}
+	if method == "HEAD" {
+		a.body = "" // RFC 9110, section 9.3.2
+	}
+	return a
 }
 
 // allowOrigin says who may read a response. A page that may use credentials must be

@@ -2,7 +2,8 @@
 // (https://fetch.spec.whatwg.org/#http-cors-protocol). It answers preflights itself,
 // and it is the only one who says anything about origins: what the client said of its
 // own does not reach the backend, nor the backend's answer the client. Two masters
-// make two Access-Control-Allow-Origin fields, which browsers refuse.
+// make two Access-Control-Allow-Origin fields, which browsers refuse. Only the answer to
+// a call that no page makes is left as it is, unless a cache might give it to one.
 //
 // # Who may call
 //
@@ -128,14 +129,11 @@ func (p *policy) page(head, stripped *exchange.RequestHead, a *asked, response e
 	allowed := p.allowed(head, a)
 	switch {
 	case allowed == no:
-		return refuse(a.origin, response)
+		return refuse(head.Method, a.origin, response)
 	case head.Method == "OPTIONS" && a.method != "":
 		return preflight(a, allowed, response)
 	case allowed == own:
-		if head.Method == "GET" || head.Method == "HEAD" {
-			response = &varying{response}
-		}
-		return p.next.Start(stripped, response)
+		return p.next.Start(stripped, &varying{response})
 	}
 	return p.next.Start(stripped, &exposing{Response: response, origin: a.origin, credentials: allowed == listed})
 }

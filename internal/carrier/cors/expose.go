@@ -76,6 +76,10 @@ func (v *varying) Head(h *exchange.ResponseHead, end bool) {
 	v.Response.Head(&exchange.ResponseHead{Status: h.Status, Fields: out}, end)
 }
 
+func (v *varying) Inform(h *exchange.ResponseHead) {
+	v.Response.Inform(&exchange.ResponseHead{Status: h.Status, Fields: without(h.Fields, 0)})
+}
+
 // without copies fields but for the backend's own of CORS, with room for more.
 func without(fields []exchange.Field, more int) []exchange.Field {
 	out := make([]exchange.Field, 0, len(fields)+more)
