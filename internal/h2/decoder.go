@@ -63,17 +63,21 @@ func newDecoder(maxString int, emit func(decodedField)) *decoder {
 
 // write takes a piece of a field section.
 func (d *decoder) write(p []byte) error {
-	if len(d.save) > 0 {
+	kept := len(d.save) > 0
+	if kept {
 		d.save = append(d.save, p...)
 		p = d.save
 	}
+	whole := len(p)
 	for len(p) > 0 {
 		n, err := d.field(p)
 		if err != nil {
 			return err
 		}
 		if n == 0 {
-			d.save = append(d.save[:0], p...) // p may be its end
+			if !kept || len(p) < whole { // else a long string that comes bytewise would be copied for each byte
+				d.save = append(d.save[:0], p...)
+			}
 			return nil
 		}
 		p = p[n:]
