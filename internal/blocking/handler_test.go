@@ -107,7 +107,6 @@ func TestHandlerAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			q, r := begin(c.h, exchange.RequestHead{Method: c.method})
 			q.End(nil)
-			r.OnData = nil
 			a := final(t, q, r)
 			if got := fmt.Sprintf("%d %s %q %v", a.Status, a.Get("content-type"), a.Body, a.Trailer); got != c.want || a.Get("x-late") != "" || a.Get("x-declared") != "" {
 				t.Errorf("got %.300s, want %.300s", got, c.want)

@@ -81,7 +81,7 @@ func TestReuse(t *testing.T) {
 		}
 		g := newGate(t, Config{IdleTimeout: time.Minute, HeaderTimeout: time.Minute, Stall: time.Minute}, script)
 		if secure {
-			g.tls = certificate(t)
+			g.tls.Store(certificate(t))
 		}
 		c := g.dial()
 		for i := range 1000 {
@@ -113,7 +113,7 @@ func TestEarlyAnswer(t *testing.T) {
 					time.AfterFunc(20*time.Millisecond, func() { q.AnswerEnd(403) }) // while it reads
 				}})
 				if secure {
-					g.tls = certificate(t)
+					g.tls.Store(certificate(t))
 				}
 				c := g.dial()
 				c.send(request)
@@ -238,7 +238,7 @@ func TestIdle(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		g := newGate(t, Config{HeaderTimeout: 50 * time.Millisecond, IdleTimeout: time.Minute}, polite)
 		if secure {
-			g.tls = certificate(t)
+			g.tls.Store(certificate(t))
 		}
 		c := g.dial()
 		if secure {
@@ -269,7 +269,7 @@ func TestStall(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		g := newGate(t, Config{Stall: 200 * time.Millisecond}, exchangetest.Script{Begin: func(q *exchangetest.Request) { q.Answer(200) }})
 		if secure {
-			g.tls = certificate(t)
+			g.tls.Store(certificate(t))
 		}
 		c := g.dial()
 		c.send(probe)
@@ -295,7 +295,7 @@ func TestStall(t *testing.T) {
 // TestPeer tells who the client is, also behind a replay and TLS.
 func TestPeer(t *testing.T) {
 	g := newGate(t, Config{}, polite)
-	g.tls = certificate(t)
+	g.tls.Store(certificate(t))
 	c := g.dial()
 	c.send(probe)
 	c.answer()
@@ -318,7 +318,7 @@ func Test10Broken(t *testing.T) {
 			}()
 		}})
 		if secure {
-			g.tls = certificate(t)
+			g.tls.Store(certificate(t))
 		}
 		c := g.dial()
 		c.send("GET / HTTP/1.0\r\n\r\n")

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,7 +24,7 @@ type gate struct {
 	t    *testing.T
 	seen *exchangetest.Server
 	l    net.Listener
-	tls  *tls.Config
+	tls  atomic.Pointer[tls.Config]
 	wg   sync.WaitGroup
 }
 
@@ -54,8 +55,8 @@ func newGate(t *testing.T, cfg Config, script exchangetest.Script) *gate {
 				return
 			}
 			g.wg.Go(func() {
-				if g.tls != nil {
-					s := netio.Server(c, g.tls)
+				if g.tls.Load() != nil {
+					s := netio.Server(c, g.tls.Load())
 					if err := s.Handshake(); err != nil {
 						c.Close()
 						return
@@ -87,7 +88,7 @@ func (g *gate) dial() *conn {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	if g.tls != nil {
+	if g.tls.Load() != nil {
 		c = tls.Client(c, &tls.Config{InsecureSkipVerify: true})
 	}
 	g.t.Cleanup(func() { c.Close() })
