@@ -99,7 +99,7 @@ func TestHandlerAnswers(t *testing.T) {
 			w.Header().Set("X-Declared", "early")
 			w.WriteHeader(200)
 			w.Header().Set("X-Declared", "1")
-			w.Header().Add(http.TrailerPrefix+"x-other", "2")
+			w.Header().Add(http.TrailerPrefix+"X-Other", "2")
 			w.Header().Add(http.TrailerPrefix+"X-Other", "3")
 		}, "", `200 a/b "" [{x-declared 1 false} {x-other 2 false} {x-other 3 false}]`},
 		"malformed length": {func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Content-Length", "-1") }, "", `200  "" []`},
