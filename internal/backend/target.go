@@ -125,7 +125,7 @@ func (t *Target) hostPort(s, port string) error {
 	if strings.Contains(host, "@") {
 		return fmt.Errorf("backend target %q has a user name, which gRPC does not know: write %q", t.Name, example)
 	}
-	if strings.ContainsAny(host, "/?#\\,\"<>") {
+	if strings.ContainsAny(host, "[]/?#\\,\"<>") {
 		return fmt.Errorf("backend target %q: %q is not a host: write %q", t.Name, host, example)
 	}
 	if host == "" {

@@ -64,6 +64,7 @@ func TestParseTargetErrors(t *testing.T) {
 		"dns:///a.test":          `has no port: write "dns:///server.example:50051"`,
 		"dns:///:50":             "has no name to resolve",
 		"a/b:1":                  "is not a host",
+		"https://]0":             "is not a host",
 	} {
 		_, err := ParseTarget(in)
 		if err == nil || !strings.Contains(err.Error(), want) {
