@@ -404,8 +404,7 @@ after another, gets every answer. Attacks by frames have their connections ended
 The victim's 99th percentile, before the attack and during it, is printed and no reason to fail. The aim is a ratio of 3. All of
 attackers, victim, gateway and backend run on this machine, so the ratio holds their fight for its processors too;
 attackers rest after every hundred frames, for three times as long as they have taken.
-Where an attack brings calls or downloads to the backend ("reader that stops": 200
-MB) the victim waits there too.
+Where an attack brings calls or downloads to the backend ("reader that stops": 200 MB) the victim waits there too.
 
 Measured on %s: %s.
 
