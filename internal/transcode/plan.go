@@ -1,8 +1,10 @@
 package transcode
 
 import (
+	"strings"
 	"sync"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/dynamicpb"
@@ -34,7 +36,7 @@ func (t *Types) Message(md protoreflect.MessageDescriptor) *Message {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if m = t.plans[md.FullName()]; m == nil {
-		m = &Message{types: t, desc: md}
+		m = &Message{types: t, desc: md, wkt: wellKnownOf(md.FullName())}
 		t.plans[md.FullName()] = m
 	}
 	return m
@@ -46,12 +48,14 @@ func (t *Types) Message(md protoreflect.MessageDescriptor) *Message {
 type Message struct {
 	types *Types
 	desc  protoreflect.MessageDescriptor
+	wkt   wellKnown
 
 	once     sync.Once // guards what compile sets
 	fields   []*field  // in the order of the descriptor
 	low      []*field  // by number, those that are small
 	byNumber map[protoreflect.FieldNumber]*field
 	byName   map[string]*field // JSON names and names of the .proto file
+	required []*field
 }
 
 // Descriptor returns the type that m is the plan of.
@@ -64,15 +68,71 @@ type field struct {
 	kind   protoreflect.Kind
 	index  int // in Message.fields
 
+	tag          uint64 // number and wire type, as written: that of a packed list is one of bytes
 	list, packed bool
 	key, value   *field   // of a map: the fields of its entries
 	message      *Message // of messages and groups, not of maps
 	enum         *enum
-	oneof        int  // 1 + the index of its oneof, synthetic ones not counted; 0 is none
+	oneof        int // 1 + the index of its oneof, synthetic ones not counted; 0 is none
+	required     bool
 	presence     bool // set or not is told apart
 	utf8         bool // of strings: what is not UTF-8 is refused
 
 	jsonName, protoName string
+}
+
+// wellKnown are the message types with a JSON form of their own.
+type wellKnown uint8
+
+const (
+	notWellKnown wellKnown = iota
+	wktAny
+	wktTimestamp
+	wktDuration
+	wktWrapper
+	wktStruct
+	wktValue
+	wktListValue
+	wktFieldMask
+	wktEmpty // like any message, but in an Any
+)
+
+func wellKnownOf(name protoreflect.FullName) wellKnown {
+	switch name {
+	case "google.protobuf.Any":
+		return wktAny
+	case "google.protobuf.Timestamp":
+		return wktTimestamp
+	case "google.protobuf.Duration":
+		return wktDuration
+	case "google.protobuf.Struct":
+		return wktStruct
+	case "google.protobuf.Value":
+		return wktValue
+	case "google.protobuf.ListValue":
+		return wktListValue
+	case "google.protobuf.FieldMask":
+		return wktFieldMask
+	case "google.protobuf.Empty":
+		return wktEmpty
+	}
+	if _, ok := wrapperKinds[name]; ok {
+		return wktWrapper
+	}
+	return notWellKnown
+}
+
+// wrapperKinds are the wrappers' names and what they wrap in their field 1.
+var wrapperKinds = map[protoreflect.FullName]protoreflect.Kind{
+	"google.protobuf.BoolValue":   protoreflect.BoolKind,
+	"google.protobuf.Int32Value":  protoreflect.Int32Kind,
+	"google.protobuf.Int64Value":  protoreflect.Int64Kind,
+	"google.protobuf.UInt32Value": protoreflect.Uint32Kind,
+	"google.protobuf.UInt64Value": protoreflect.Uint64Kind,
+	"google.protobuf.FloatValue":  protoreflect.FloatKind,
+	"google.protobuf.DoubleValue": protoreflect.DoubleKind,
+	"google.protobuf.StringValue": protoreflect.StringKind,
+	"google.protobuf.BytesValue":  protoreflect.BytesKind,
 }
 
 // An enum is the plan of an enum type.
@@ -104,10 +164,22 @@ func (m *Message) compileOnce() {
 			}
 			m.low[f.number] = f
 		}
-		m.byName[f.protoName] = f
+		if f.required {
+			m.required = append(m.required, f)
+		}
 	}
-	for _, f := range m.fields { // a JSON name wins over another field's name
-		m.byName[f.jsonName] = f
+	// What the descriptor finds by a name decides: a JSON name wins over another
+	// field's name, and groups have names in lower case too.
+	for _, f := range m.fields {
+		for _, name := range []string{f.jsonName, f.protoName, strings.ToLower(f.jsonName), strings.ToLower(f.protoName)} {
+			found := fds.ByJSONName(name)
+			if found == nil {
+				found = fds.ByTextName(name)
+			}
+			if found == f.desc {
+				m.byName[name] = f
+			}
+		}
 	}
 }
 
@@ -116,8 +188,14 @@ func (t *Types) field(fd protoreflect.FieldDescriptor) *field {
 	f := &field{
 		desc: fd, number: fd.Number(), kind: fd.Kind(),
 		list: fd.IsList(), packed: fd.IsPacked(), presence: fd.HasPresence(),
+		required: fd.Cardinality() == protoreflect.Required,
 		jsonName: fd.JSONName(), protoName: fd.TextName(),
 	}
+	wireType := wireTypes[f.kind]
+	if f.packed {
+		wireType = protowire.BytesType
+	}
+	f.tag = protowire.EncodeTag(f.number, wireType)
 	if fd.IsExtension() {
 		f.jsonName = "[" + string(fd.FullName()) + "]"
 		f.protoName = f.jsonName
@@ -136,6 +214,16 @@ func (t *Types) field(fd protoreflect.FieldDescriptor) *field {
 		f.utf8 = enforcesUTF8(fd)
 	}
 	return f
+}
+
+var wireTypes = map[protoreflect.Kind]protowire.Type{
+	protoreflect.BoolKind: protowire.VarintType, protoreflect.EnumKind: protowire.VarintType,
+	protoreflect.Int32Kind: protowire.VarintType, protoreflect.Sint32Kind: protowire.VarintType, protoreflect.Uint32Kind: protowire.VarintType,
+	protoreflect.Int64Kind: protowire.VarintType, protoreflect.Sint64Kind: protowire.VarintType, protoreflect.Uint64Kind: protowire.VarintType,
+	protoreflect.Sfixed32Kind: protowire.Fixed32Type, protoreflect.Fixed32Kind: protowire.Fixed32Type, protoreflect.FloatKind: protowire.Fixed32Type,
+	protoreflect.Sfixed64Kind: protowire.Fixed64Type, protoreflect.Fixed64Kind: protowire.Fixed64Type, protoreflect.DoubleKind: protowire.Fixed64Type,
+	protoreflect.StringKind: protowire.BytesType, protoreflect.BytesKind: protowire.BytesType, protoreflect.MessageKind: protowire.BytesType,
+	protoreflect.GroupKind: protowire.StartGroupType,
 }
 
 // enforcesUTF8 tells whether a string that is not UTF-8 is an error: everywhere but in
