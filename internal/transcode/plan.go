@@ -1,6 +1,7 @@
 package transcode
 
 import (
+	"slices"
 	"strings"
 	"sync"
 
@@ -17,6 +18,9 @@ type Types struct {
 
 	mu    sync.RWMutex
 	plans map[protoreflect.FullName]*Message
+
+	extensionsOnce sync.Once
+	extensions     map[protoreflect.FullName][]protoreflect.ExtensionDescriptor // of each message, by their names
 }
 
 // NewTypes returns the plans of files, none of them made yet.
@@ -36,7 +40,7 @@ func (t *Types) Message(md protoreflect.MessageDescriptor) *Message {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if m = t.plans[md.FullName()]; m == nil {
-		m = &Message{types: t, desc: md, wkt: wellKnownOf(md.FullName())}
+		m = &Message{types: t, desc: md, wkt: wellKnownOf(md)}
 		t.plans[md.FullName()] = m
 	}
 	return m
@@ -51,7 +55,8 @@ type Message struct {
 	wkt   wellKnown
 
 	once     sync.Once // guards what compile sets
-	fields   []*field  // in the order of the descriptor
+	fields   []*field  // in the order of the descriptor, then extensions by name
+	declared int       // how many of the fields are no extensions
 	low      []*field  // by number, those that are small
 	byNumber map[protoreflect.FieldNumber]*field
 	byName   map[string]*field // JSON names and names of the .proto file
@@ -81,60 +86,6 @@ type field struct {
 	jsonName, protoName string
 }
 
-// wellKnown are the message types with a JSON form of their own.
-type wellKnown uint8
-
-const (
-	notWellKnown wellKnown = iota
-	wktAny
-	wktTimestamp
-	wktDuration
-	wktWrapper
-	wktStruct
-	wktValue
-	wktListValue
-	wktFieldMask
-	wktEmpty // like any message, but in an Any
-)
-
-func wellKnownOf(name protoreflect.FullName) wellKnown {
-	switch name {
-	case "google.protobuf.Any":
-		return wktAny
-	case "google.protobuf.Timestamp":
-		return wktTimestamp
-	case "google.protobuf.Duration":
-		return wktDuration
-	case "google.protobuf.Struct":
-		return wktStruct
-	case "google.protobuf.Value":
-		return wktValue
-	case "google.protobuf.ListValue":
-		return wktListValue
-	case "google.protobuf.FieldMask":
-		return wktFieldMask
-	case "google.protobuf.Empty":
-		return wktEmpty
-	}
-	if _, ok := wrapperKinds[name]; ok {
-		return wktWrapper
-	}
-	return notWellKnown
-}
-
-// wrapperKinds are the wrappers' names and what they wrap in their field 1.
-var wrapperKinds = map[protoreflect.FullName]protoreflect.Kind{
-	"google.protobuf.BoolValue":   protoreflect.BoolKind,
-	"google.protobuf.Int32Value":  protoreflect.Int32Kind,
-	"google.protobuf.Int64Value":  protoreflect.Int64Kind,
-	"google.protobuf.UInt32Value": protoreflect.Uint32Kind,
-	"google.protobuf.UInt64Value": protoreflect.Uint64Kind,
-	"google.protobuf.FloatValue":  protoreflect.FloatKind,
-	"google.protobuf.DoubleValue": protoreflect.DoubleKind,
-	"google.protobuf.StringValue": protoreflect.StringKind,
-	"google.protobuf.BytesValue":  protoreflect.BytesKind,
-}
-
 // An enum is the plan of an enum type.
 type enum struct {
 	desc   protoreflect.EnumDescriptor
@@ -150,13 +101,18 @@ const lowFields = 64
 func (m *Message) compile() { m.once.Do(m.compileOnce) }
 
 func (m *Message) compileOnce() {
-	fds := m.desc.Fields()
-	m.byNumber = make(map[protoreflect.FieldNumber]*field, fds.Len())
-	m.byName = make(map[string]*field, 2*fds.Len())
+	fds, extensions := m.desc.Fields(), m.types.extensionsOf(m.desc.FullName())
+	m.declared = fds.Len()
+	m.byNumber = make(map[protoreflect.FieldNumber]*field, fds.Len()+len(extensions))
+	m.byName = make(map[string]*field, 2*fds.Len()+len(extensions))
 	for i := range fds.Len() {
-		f := m.types.field(fds.Get(i))
+		m.fields = append(m.fields, m.types.field(fds.Get(i)))
+	}
+	for _, xd := range extensions {
+		m.fields = append(m.fields, m.types.field(xd))
+	}
+	for i, f := range m.fields {
 		f.index = i
-		m.fields = append(m.fields, f)
 		m.byNumber[f.number] = f
 		if f.number < lowFields {
 			for int(f.number) >= len(m.low) {
@@ -170,7 +126,10 @@ func (m *Message) compileOnce() {
 	}
 	// What the descriptor finds by a name decides: a JSON name wins over another
 	// field's name, and groups have names in lower case too.
-	for _, f := range m.fields {
+	for _, f := range m.fields[m.declared:] {
+		m.byName[f.jsonName] = f
+	}
+	for _, f := range m.fields[:m.declared] {
 		for _, name := range []string{f.jsonName, f.protoName, strings.ToLower(f.jsonName), strings.ToLower(f.protoName)} {
 			found := fds.ByJSONName(name)
 			if found == nil {
@@ -180,6 +139,35 @@ func (m *Message) compileOnce() {
 				m.byName[name] = f
 			}
 		}
+	}
+}
+
+// extensionsOf returns the extensions that the files have for a message. They are
+// looked for once, since a set of files can be asked only for one whose number is known.
+func (t *Types) extensionsOf(name protoreflect.FullName) []protoreflect.ExtensionDescriptor {
+	t.extensionsOnce.Do(func() {
+		t.extensions = map[protoreflect.FullName][]protoreflect.ExtensionDescriptor{}
+		t.files.RangeFiles(func(fd protoreflect.FileDescriptor) bool {
+			t.addExtensions(fd.Extensions(), fd.Messages())
+			return true
+		})
+		for _, xds := range t.extensions {
+			slices.SortFunc(xds, func(a, b protoreflect.ExtensionDescriptor) int {
+				return strings.Compare(string(a.FullName()), string(b.FullName()))
+			})
+		}
+	})
+	return t.extensions[name]
+}
+
+// addExtensions adds the extensions that a file, or a message in it, declares.
+func (t *Types) addExtensions(xds protoreflect.ExtensionDescriptors, nested protoreflect.MessageDescriptors) {
+	for i := range xds.Len() {
+		name := xds.Get(i).ContainingMessage().FullName()
+		t.extensions[name] = append(t.extensions[name], xds.Get(i))
+	}
+	for i := range nested.Len() {
+		t.addExtensions(nested.Get(i).Extensions(), nested.Get(i).Messages())
 	}
 }
 

@@ -78,3 +78,19 @@ func TestSchema(t *testing.T) {
 		t.Errorf("UTF-8 is enforced: %v, %v", mix.byName["checked"].utf8, mix.byName["unchecked"].utf8)
 	}
 }
+
+func TestExtensionsInPlan(t *testing.T) {
+	types := NewTypes(testSchema(t))
+	m := testMessage(t, types, "sluice.test.p2.All")
+	m.compile()
+	last := len(m.fields) - 1
+	if got := m.fields[m.declared].jsonName; got != "[sluice.test.p2.Scope.a_double]" {
+		t.Errorf("first extension %s", got)
+	}
+	if f := m.byName["[sluice.test.p2.extgroups]"]; f == nil || f.number != 536870911 || !f.list {
+		t.Errorf("an extension by its name: %+v", f)
+	}
+	if f := m.byNumber[1000]; f.message.wkt != wktTimestamp || m.fields[last].jsonName <= f.jsonName {
+		t.Errorf("an extension by its number: %+v", f)
+	}
+}
