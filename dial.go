@@ -17,8 +17,9 @@ import (
 	"github.com/sluice-rpc/sluice/rpc"
 )
 
-// newBackend makes a backend of its configuration.
-func (g *Gateway) newBackend(b *Backend) (*backend.Backend, error) {
+// newBackend makes backend i.
+func (g *Gateway) newBackend(i int) (*backend.Backend, error) {
+	b := &g.cfg.Backends[i]
 	opt := grpc.ClientOptions{Scheme: "http", Authority: b.Authority, Fallback: "localhost", MaxMessage: g.cfg.Limits.MessageBytes, Now: time.Now}
 	client := func(next exchange.Handler) rpc.Handler { return grpc.NewClient(next, opt) }
 	if b.Handler != nil {
@@ -39,7 +40,7 @@ func (g *Gateway) newBackend(b *Backend) (*backend.Backend, error) {
 		Target: target, Dial: g.dialer(target, b.TLS), NewClient: client,
 		Balance: backend.Balance(b.Balance), HealthCheck: b.HealthCheck, HealthService: b.HealthService,
 		HeldCalls: g.cfg.Limits.HeldCalls, ReadyTimeout: g.cfg.Timeouts.Ready, DialTimeout: g.cfg.Timeouts.Dial,
-		Logger: g.cfg.Logger,
+		Connected: func() { g.schemas.connected(i) }, Logger: g.cfg.Logger,
 	})
 }
 

@@ -6,110 +6,112 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
+	"github.com/sluice-rpc/sluice/internal/backend"
 	"github.com/sluice-rpc/sluice/internal/schema"
+	"github.com/sluice-rpc/sluice/rpc"
 )
 
-// schemas is what the gateway knows of its backends' services: a source for each
-// backend, filled by reflection, and one for the descriptor sets of the configuration.
+// schemas is what the gateway knows of its backends' services: by the descriptor sets of
+// the configuration, which are the store's source schema.Given, and by reflection, where
+// backend i is the source i+1.
 type schemas struct {
-	store *schema.Store
-	given bool // descriptor sets were given
-
-	mu      sync.Mutex
-	sources []source
+	store    *schema.Store
+	watchers []*schema.Watcher // by backend; nil for one that is not asked
 }
 
-// source is how reflection of a backend goes.
-type source struct {
-	reflect bool // it is asked at all
-	known   bool // it has answered, or said that it does not offer reflection
-	err     error
-}
-
-const (
-	reflectEvery   = time.Minute      // a backend may be deployed anew without a lost connection
-	reflectTimeout = 20 * time.Second // of one attempt
-	reflectRetry   = time.Second      // after a failure, doubled up to reflectEvery
-	// reflectRetryMax is that of a backend that is not ready: when it comes back, calls to
-	// services that only it can name wait for its answer, and no longer than timeouts.ready.
-	reflectRetryMax = 5 * time.Second
-)
-
-func newSchemas(cfg *Config) (*schemas, error) {
+func newSchemas(g *Gateway) (*schemas, error) {
+	cfg := &g.cfg
 	n := len(cfg.Backends)
-	s := &schemas{store: schema.NewStore(n + 1), sources: make([]source, n)}
-	if len(cfg.DescriptorSets) > 0 {
-		given, err := schema.FromDescriptorSets(cfg.DescriptorSets...)
+	pinned := map[string]int{}
+	for i := n - 1; i >= 0; i-- { // of two that name a service the first has it
+		for _, name := range cfg.Backends[i].Services {
+			pinned[name] = i + 1
+		}
+	}
+	s := &schemas{store: schema.NewStore(n, pinned), watchers: make([]*schema.Watcher, n)}
+	given := len(cfg.DescriptorSets) > 0
+	if given {
+		found, err := schema.FromDescriptorSets(cfg.DescriptorSets...)
 		if err != nil {
 			return nil, err
 		}
-		s.store.Set(n, given)
-		s.given = true
+		s.set(g, found)
 	}
 	for i := range cfg.Backends {
 		// With several backends reflection also tells who has what, unless the
 		// configuration does.
-		s.sources[i].reflect = !s.given || (n > 1 && len(cfg.Backends[i].Services) == 0)
-		s.sources[i].known = !s.sources[i].reflect
+		if !given || (n > 1 && len(cfg.Backends[i].Services) == 0) {
+			s.watchers[i] = g.newWatcher(i)
+		}
 	}
 	return s, nil
 }
 
-// watchSchema asks a backend again and again, until the gateway closes.
-func (g *Gateway) watchSchema(ctx context.Context, i int) {
-	retry := reflectRetry
-	for {
-		wait := reflectEvery
-		if err := g.reflectOnce(ctx, i); err != nil && !errors.Is(err, schema.ErrNoReflection) {
-			most := reflectEvery
-			if !g.backends[i].Ready() {
-				most = reflectRetryMax
-			}
-			wait = min(retry, most)
-			retry = min(2*retry, reflectEvery)
-		} else {
-			retry = reflectRetry
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(wait):
-		}
+// set takes descriptors of the configuration.
+func (s *schemas) set(g *Gateway, given *schema.Schema) {
+	if _, changed := s.store.Set(schema.Given, given); changed {
+		g.warnUnresolved("the configuration", given)
 	}
 }
 
-func (g *Gateway) reflectOnce(ctx context.Context, i int) error {
-	attempt, cancel := context.WithTimeout(ctx, reflectTimeout)
-	defer cancel()
-	found, err := schema.Reflect(attempt, g.backends[i])
-	if ctx.Err() != nil {
-		return ctx.Err()
+// SetDescriptorSets replaces [Config.DescriptorSets] while the gateway serves, when
+// files have changed for instance. If they can't be used, the old ones stay in force.
+// It does not switch reflection on or off.
+func (g *Gateway) SetDescriptorSets(sets ...[]byte) error {
+	if len(sets) == 0 {
+		return errors.New("no descriptor set: give at least one")
 	}
-	s := g.schemas
-	changed := false
-	if err == nil {
-		var shadowed []string
-		if shadowed, changed = s.store.Set(i, found); len(shadowed) > 0 {
-			g.warn("services of this backend go to one that was named before it", "backend", g.target(i), "services", shadowed)
-		}
+	given, err := schema.FromDescriptorSets(sets...)
+	if err != nil {
+		return err
 	}
-	s.mu.Lock()
-	src := &s.sources[i]
-	news := err != nil && (src.err == nil || src.err.Error() != err.Error())
-	first := !src.known && (err == nil || errors.Is(err, schema.ErrNoReflection))
-	src.known = src.known || first
-	src.err = err
-	s.mu.Unlock()
-	if news && g.backends[i].Ready() { // else there is a message about that already
-		g.warn("no schema by reflection", "backend", g.target(i), "error", err)
+	g.schemas.set(g, given)
+	g.router.Changed()
+	return nil
+}
+
+// newWatcher keeps the schema of a backend, once it runs.
+func (g *Gateway) newWatcher(i int) *schema.Watcher {
+	return schema.NewWatcher(schema.WatchConfig{
+		Ask: func(ctx context.Context, old *schema.Schema) (*schema.Schema, error) {
+			return schema.Reflect(ctx, g.backends[i], old)
+		},
+		Ready: func() bool { return g.backends[i].Ready() },
+		Found: func(found *schema.Schema) bool {
+			shadowed, changed := g.schemas.store.Set(i+1, found)
+			if len(shadowed) > 0 {
+				g.warn("services of this backend go to one that was named before it", "backend", g.target(i), "services", shadowed)
+			}
+			if names := found.Undescribed(); changed && len(names) > 0 {
+				g.warn("the backend offers services that it does not describe", "backend", g.target(i), "services", names)
+			}
+			if changed {
+				g.warnUnresolved(g.target(i), found)
+			}
+			return changed
+		},
+		Settled: func(err error, news bool) {
+			if news && g.backends[i].Ready() { // else there is a message about that already
+				g.warn("no schema by reflection", "backend", g.target(i), "error", err)
+			}
+			g.router.Changed()
+		},
+	})
+}
+
+// warnUnresolved says which types nobody describes. It is about what could be had with
+// complete descriptors: calls pass.
+func (g *Gateway) warnUnresolved(from string, s *schema.Schema) {
+	names := s.Unresolved()
+	if len(names) == 0 {
+		return
 	}
-	if changed || first {
-		g.router.Changed()
+	more := ""
+	if n := len(names); n > 10 {
+		names, more = names[:10], fmt.Sprintf(" and %d more", n-10)
 	}
-	return err
+	g.warn("descriptors lack types that they use: give them with all imports", "from", from, "types", strings.Join(names, " ")+more)
 }
 
 func (g *Gateway) warn(msg string, args ...any) {
@@ -133,20 +135,51 @@ func (g *Gateway) findBackend(service string) (int, bool) {
 			return i, true
 		}
 	}
-	if i, ok := g.schemas.store.Source(service); ok && i < len(g.backends) {
-		return i, true
+	for _, source := range g.schemas.store.Snapshot().Sources(service) {
+		if source != schema.Given {
+			return source - 1, true
+		}
 	}
 	return 0, false
 }
 
+// lookup returns what is known of a method. Protocols ask here.
+func (s *schemas) lookup(method string) *rpc.Method {
+	m := s.store.Lookup(method)
+	if m == nil {
+		s.unknown(method)
+	}
+	return m
+}
+
+// unknown says that a client asks for a method that nobody knows: the backends that may
+// have it are asked for news, as often as that is due. Until they have answered,
+// schemaPending names them.
+func (s *schemas) unknown(method string) {
+	service, ok := backend.Service(method)
+	if !ok {
+		return
+	}
+	of := s.store.Snapshot().Sources(service)
+	for i, w := range s.watchers {
+		if w != nil && (len(of) == 0 || slices.Contains(of, i+1)) {
+			w.Unknown()
+		}
+	}
+}
+
+// connected says that a backend has a new connection.
+func (s *schemas) connected(i int) {
+	if w := s.watchers[i]; w != nil {
+		w.Connected()
+	}
+}
+
 // schemaPending names the backends whose services are not known yet.
 func (g *Gateway) schemaPending() string {
-	s := g.schemas
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	var names []string
-	for i := range s.sources {
-		if !s.sources[i].known {
+	for i, w := range g.schemas.watchers {
+		if w != nil && w.Pending() {
 			names = append(names, g.target(i))
 		}
 	}
@@ -158,21 +191,19 @@ func (g *Gateway) schemaPending() string {
 
 // describe adds what is known of a backend's schema to its status.
 func (s *schemas) describe(i int, st *BackendStatus) {
-	s.mu.Lock()
-	src := s.sources[i]
-	s.mu.Unlock()
-	for _, name := range s.store.Services(i) {
-		if !slices.Contains(st.Services, name) { // the configuration may name it too
-			st.Services = append(st.Services, name)
-		}
-	}
-	if s.given {
+	all := s.store.Snapshot().Schemas()
+	if all[schema.Given] != nil {
 		st.SchemaSource = "descriptors"
 	}
-	if src.reflect && len(s.store.Services(i)) > 0 {
+	if found := all[i+1]; found != nil && len(found.Services()) > 0 {
 		st.SchemaSource = "reflection"
+		for _, name := range found.Services() {
+			if !slices.Contains(st.Services, name) { // the configuration may name it too
+				st.Services = append(st.Services, name)
+			}
+		}
 	}
-	if src.err != nil {
-		st.SchemaError = src.err.Error()
+	if w := s.watchers[i]; w != nil && w.Err() != nil {
+		st.SchemaError = w.Err().Error()
 	}
 }

@@ -74,11 +74,11 @@ func New(cfg Config) (*Gateway, error) {
 	case cfg.Logger != nil:
 		g.access = observe.NewLoggerLog(cfg.Logger, g.metrics)
 	}
-	if g.schemas, err = newSchemas(&g.cfg); err != nil {
+	if g.schemas, err = newSchemas(g); err != nil {
 		return nil, err
 	}
 	for i := range cfg.Backends {
-		b, err := g.newBackend(&cfg.Backends[i])
+		b, err := g.newBackend(i)
 		if err != nil {
 			_ = g.Close()
 			return nil, fmt.Errorf("backend %d: %w", i+1, err)
@@ -100,9 +100,9 @@ func New(cfg Config) (*Gateway, error) {
 	g.gauges()
 	background, stop := context.WithCancel(context.Background())
 	g.stop = stop
-	for i := range g.backends {
-		if g.schemas.sources[i].reflect {
-			g.wg.Go(func() { g.watchSchema(background, i) }) // ends with Close
+	for _, w := range g.schemas.watchers {
+		if w != nil {
+			g.wg.Go(func() { w.Run(background) }) // ends with Close
 		}
 	}
 	return g, nil
@@ -152,7 +152,7 @@ func (g *Gateway) assemble(router rpc.Handler) error {
 	h = g.calls.Track(h)
 	h = observe.Observe(h, g.metrics, g.access, time.Now)
 
-	edge, err := cors.New(cors.Config{Origins: cfg.CORSOrigins}, newTable(h, cfg, g.schemas.store.Lookup, g.budget.Reserve))
+	edge, err := cors.New(cors.Config{Origins: cfg.CORSOrigins}, newTable(h, cfg, g.schemas.lookup, g.budget.Reserve))
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ type EndpointStatus struct {
 
 // Status tells how the gateway does.
 func (g *Gateway) Status() Status {
-	st := Status{ActiveCalls: g.calls.Len(), ClientConns: g.accept.Conns(), Methods: g.schemas.store.Methods()}
+	st := Status{ActiveCalls: g.calls.Len(), ClientConns: g.accept.Conns(), Methods: g.schemas.store.Snapshot().Methods()}
 	for i, b := range g.backends {
 		bs := backendStatus(b, &g.cfg.Backends[i])
 		g.schemas.describe(i, &bs)

@@ -39,6 +39,9 @@ type Config struct {
 
 	// Resolve looks up the addresses of a host; the system's resolver by default.
 	Resolve func(ctx context.Context, host string) ([]string, error)
+	// Connected, if it is not nil, is called when an endpoint can serve that could not
+	// before. It must not block.
+	Connected func()
 	// Logger gets changes of state. Nil is silent.
 	Logger *slog.Logger
 }

@@ -271,6 +271,9 @@ func (b *Backend) serving(c *conn, now time.Time) {
 	b.dirty = true
 	e := c.ep
 	e.failing = false
+	if b.cfg.Connected != nil && e.serving() == 1 {
+		b.cfg.Connected()
+	}
 	if !e.announced {
 		e.announced, e.logged = true, ""
 		b.cfg.Logger.Info("backend endpoint is ready", "backend", b.cfg.Target.Name, "endpoint", e.addr)

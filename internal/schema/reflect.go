@@ -2,11 +2,12 @@ package schema
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"sync"
-	"time"
+	"slices"
+	"strings"
 
 	"github.com/sluice-rpc/sluice/rpc"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -14,22 +15,25 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// Limits of what a backend may answer with.
+// Limits of what a backend may answer with. Its descriptors are what it likes: they may
+// be wrong, and it may be somebody else's, but they don't take the gateway with them.
 const (
-	maxFiles   = 4096
-	maxMessage = 4 << 20
-	maxTotal   = 64 << 20
+	maxFiles   = 4096      // files; also services, and names asked for
+	maxMessage = 4 << 20   // one answer
+	maxTotal   = 64 << 20  // all answers: some servers send the imports again with every file
+	maxCost    = 256 << 20 // memory that the descriptors take, by estimate
 )
 
 // ErrNoReflection is the error of a backend that does not offer server reflection.
 var ErrNoReflection = errors.New("the backend does not offer server reflection: register it on the server, or give descriptors by --schema FILE")
 
 // Reflect asks a backend for its services by server reflection, v1 and else v1alpha
-// (https://github.com/grpc/grpc/blob/master/doc/server-reflection.md).
-func Reflect(ctx context.Context, backend rpc.Handler) (*Schema, error) {
-	s, err := reflectBy(ctx, backend, reflectionV1)
+// (https://github.com/grpc/grpc/blob/master/doc/server-reflection.md). If it says what
+// it said for old, which may be nil, the answer is old itself, and nothing is built.
+func Reflect(ctx context.Context, backend rpc.Handler, old *Schema) (*Schema, error) {
+	s, err := reflectBy(ctx, backend, reflectionV1, old)
 	if unimplemented(err) {
-		s, err = reflectBy(ctx, backend, reflectionV1Alpha)
+		s, err = reflectBy(ctx, backend, reflectionV1Alpha, old)
 	}
 	if unimplemented(err) {
 		return nil, ErrNoReflection
@@ -42,280 +46,148 @@ func unimplemented(err error) bool {
 	return errors.As(err, &st) && st.Code == rpc.Unimplemented
 }
 
-func reflectBy(ctx context.Context, backend rpc.Handler, service string) (*Schema, error) {
-	c := newReflection(ctx, backend, service)
-	defer c.close()
-	list, err := c.ask(ctx, appendField(nil, 7, "*")) // list_services
+func reflectBy(ctx context.Context, backend rpc.Handler, service string, old *Schema) (*Schema, error) {
+	r := newReflection(ctx, backend, service)
+	defer r.close()
+	services, err := r.services(ctx)
 	if err != nil {
 		return nil, err
 	}
-	services, err := list.services()
-	if err != nil {
+	c := &collection{files: map[string]*file{}, has: map[string]bool{}, named: map[string]bool{}}
+	if err := c.ask(ctx, r, services); err != nil {
 		return nil, err
 	}
-	files := map[string]*descriptorpb.FileDescriptorProto{}
-	var order, missing []string
-	take := func(r *answer) error {
-		for _, b := range r.files {
-			f := &descriptorpb.FileDescriptorProto{}
-			if err := proto.Unmarshal(b, f); err != nil {
-				return fmt.Errorf("reflection: a file descriptor is broken: %w", err)
-			}
-			if files[f.GetName()] != nil {
-				continue
-			}
-			if len(files) >= maxFiles {
-				return fmt.Errorf("reflection: more than %d files", maxFiles)
-			}
-			files[f.GetName()] = f
-			order = append(order, f.GetName())
-			missing = append(missing, f.GetDependency()...)
+	return c.build(services, old)
+}
+
+// A collection is what a backend has said so far.
+type collection struct {
+	files   map[string]*file
+	order   []*file
+	has     map[string]bool // services that a file has
+	named   map[string]bool // files that were imported
+	missing []string        // those of them that were not asked for
+	reason  string          // why a service was refused
+	cost    int
+}
+
+// ask asks for the files of services, and then for those that they import.
+func (c *collection) ask(ctx context.Context, r *reflection, services []string) error {
+	// A file often has several services, and many servers send the imports along: what
+	// came already is not asked for.
+	err := r.each(ctx, 4, services, func(name string) bool { return !c.has[name] }, func(a *answer) error { // file_containing_symbol
+		if a.code != 0 {
+			c.reason = a.message // others may be described
+			return nil
 		}
-		return nil
+		return c.take(a)
+	})
+	for len(c.missing) > 0 && err == nil {
+		names := c.missing
+		c.missing = nil
+		wanted := func(name string) bool { return c.files[name] == nil }
+		err = r.each(ctx, 3, names, wanted, func(a *answer) error { // file_by_filename
+			if a.code != 0 {
+				return nil // what is missing may be an option's
+			}
+			return c.take(a)
+		})
 	}
-	for _, name := range services {
-		r, err := c.ask(ctx, appendField(nil, 4, name)) // file_containing_symbol
+	return err
+}
+
+// take takes the files of an answer. Whatever was asked for, a file is what it says it
+// is; of two with the same name the first counts.
+func (c *collection) take(a *answer) error {
+	for _, raw := range a.files {
+		name, err := fileName(raw)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if r.code != 0 {
-			return nil, fmt.Errorf("reflection: the backend lists the service %q and has no descriptor of it: %s", name, r.message)
-		}
-		if err := take(r); err != nil {
-			return nil, err
-		}
-	}
-	asked := map[string]bool{}
-	for len(missing) > 0 {
-		name := missing[0]
-		missing = missing[1:]
-		if files[name] != nil || asked[name] {
+		if c.files[name] != nil {
 			continue
 		}
-		asked[name] = true
-		if len(asked) > maxFiles {
-			return nil, fmt.Errorf("reflection: more than %d files", maxFiles)
-		}
-		r, err := c.ask(ctx, appendField(nil, 3, name)) // file_by_filename
+		f, err := scan(raw)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if r.code != 0 {
-			continue // AllowUnresolvable: what is missing may be an option's
+		if len(c.files) >= maxFiles {
+			return fmt.Errorf("reflection: more than %d files", maxFiles)
 		}
-		if err := take(r); err != nil {
-			return nil, err
+		if c.cost += f.cost; c.cost > maxCost {
+			return fmt.Errorf("reflection: %w", errCost)
 		}
-	}
-	all := make([]*descriptorpb.FileDescriptorProto, 0, len(order))
-	for _, name := range order {
-		all = append(all, files[name])
-	}
-	return fromFiles(all, services)
-}
-
-func appendField(b []byte, num protowire.Number, s string) []byte {
-	return protowire.AppendString(protowire.AppendTag(b, num, protowire.BytesType), s)
-}
-
-// answer is a ServerReflectionResponse.
-type answer struct {
-	files   [][]byte
-	list    []byte
-	hasList bool
-	code    uint64
-	message string
-}
-
-var errAnswer = errors.New("reflection: an answer is broken")
-
-// fields walks a message.
-func fields(b []byte, f func(num protowire.Number, v uint64, data []byte)) error {
-	for len(b) > 0 {
-		num, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return errAnswer
+		c.files[name] = f
+		c.order = append(c.order, f)
+		for _, s := range f.services {
+			c.has[s] = true
 		}
-		b = b[n:]
-		var v uint64
-		var data []byte
-		switch typ {
-		case protowire.VarintType:
-			v, n = protowire.ConsumeVarint(b)
-		case protowire.BytesType:
-			data, n = protowire.ConsumeBytes(b)
-		default:
-			n = protowire.ConsumeFieldValue(num, typ, b)
+		for _, name := range f.imports {
+			if c.named[name] {
+				continue
+			}
+			if len(c.named) >= maxFiles {
+				return fmt.Errorf("reflection: more than %d imports", maxFiles)
+			}
+			c.named[name] = true
+			c.missing = append(c.missing, name)
 		}
-		if n < 0 {
-			return errAnswer
-		}
-		b = b[n:]
-		f(num, v, data)
 	}
 	return nil
 }
 
-func parseAnswer(b []byte) (*answer, error) {
-	var a answer
-	var inner error
-	err := fields(b, func(num protowire.Number, _ uint64, data []byte) {
-		var err error
-		switch num {
-		case 4: // file_descriptor_response
-			err = fields(data, func(num protowire.Number, _ uint64, file []byte) {
-				if num == 1 {
-					a.files = append(a.files, file)
-				}
-			})
-		case 6: // list_services_response
-			a.list, a.hasList = data, true
-		case 7: // error_response
-			a.code = 2
-			err = fields(data, func(num protowire.Number, v uint64, msg []byte) {
-				switch num {
-				case 1:
-					a.code = v
-				case 2:
-					a.message = string(msg)
-				}
-			})
-		}
-		inner = errors.Join(inner, err)
-	})
-	return &a, errors.Join(err, inner)
-}
-
-func (a *answer) services() (names []string, err error) {
-	if a.code != 0 {
-		return nil, fmt.Errorf("reflection: list of services: %s", a.message)
-	}
-	if !a.hasList {
-		return nil, errAnswer
-	}
-	err = fields(a.list, func(num protowire.Number, _ uint64, service []byte) {
+func fileName(raw []byte) (name string, err error) {
+	err = fields(raw, func(num protowire.Number, _ uint64, data []byte) error {
 		if num == 1 {
-			if e := fields(service, func(num protowire.Number, _ uint64, name []byte) {
-				if num == 1 {
-					names = append(names, string(name))
-				}
-			}); e != nil {
-				err = e
-			}
+			name = string(data)
 		}
+		return nil
 	})
-	if len(names) > maxFiles {
-		return nil, fmt.Errorf("reflection: more than %d services", maxFiles)
+	return name, err
+}
+
+// build makes a Schema of the files, unless they are those of old.
+func (c *collection) build(services []string, old *Schema) (*Schema, error) {
+	slices.SortFunc(c.order, func(a, b *file) int { return strings.Compare(a.name, b.name) })
+	answers := c.fingerprint(services)
+	if old != nil && old.answers == answers {
+		return old, nil
 	}
-	return names, err
-}
-
-// reflection is one call of ServerReflectionInfo: a request, an answer, in turn.
-type reflection struct {
-	req   rpc.Request
-	mu    sync.Mutex
-	buf   []byte
-	total int
-	ended bool
-	st    rpc.Status
-	news  chan struct{}
-}
-
-func newReflection(ctx context.Context, backend rpc.Handler, service string) *reflection {
-	c := &reflection{news: make(chan struct{}, 1)}
-	call := &rpc.Call{Method: "/" + service + "/ServerReflectionInfo", Codec: "proto", Received: time.Now(), Protocol: "internal", Carrier: "internal"}
-	call.Deadline, _ = ctx.Deadline()
-	c.req = backend.Start(call, (*reflectionResponse)(c))
-	c.req.Begin()
-	return c
-}
-
-// close ends the call and waits for its end.
-func (c *reflection) close() {
-	c.req.End()
-	c.req.Cancel(rpc.Status{Code: rpc.Canceled})
-	for {
-		c.mu.Lock()
-		ended := c.ended
-		c.mu.Unlock()
-		if ended {
-			c.req.Done(rpc.Outcome{Status: c.st, Delivered: true})
-			return
+	if len(c.files) == 0 && len(services) > 0 {
+		return nil, fmt.Errorf("reflection: the backend lists the service %q and has no descriptor of it: %s", services[0], c.reason)
+	}
+	all := make([]*descriptorpb.FileDescriptorProto, 0, len(c.order))
+	for _, f := range c.order {
+		d := &descriptorpb.FileDescriptorProto{}
+		if err := proto.Unmarshal(f.raw, d); err != nil {
+			return nil, fmt.Errorf("reflection: file %q is broken: %w", f.name, err)
 		}
-		<-c.news
+		all = append(all, d)
 	}
+	s, err := fromFiles(all, services, old)
+	if err != nil || s == old {
+		return s, err
+	}
+	s.answers = answers
+	return s, nil
 }
 
-// ask sends a request and waits for its answer.
-func (c *reflection) ask(ctx context.Context, request []byte) (*answer, error) {
-	msg := binary.BigEndian.AppendUint32([]byte{0}, uint32(len(request)))
-	c.req.Data(append(msg, request...))
-	for {
-		if b, ok, err := c.next(); err != nil || ok {
-			if err != nil {
-				return nil, err
-			}
-			return parseAnswer(b)
-		}
-		select {
-		case <-c.news:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
+// fingerprint tells answers apart by their bytes. The files are sorted.
+func (c *collection) fingerprint(services []string) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	part := func(b []byte) {
+		var n [8]byte
+		binary.BigEndian.PutUint64(n[:], uint64(len(b)))
+		h.Write(n[:])
+		h.Write(b)
 	}
-}
-
-// next takes a whole message.
-func (c *reflection) next() (b []byte, ok bool, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.buf) >= 5 {
-		n := int(binary.BigEndian.Uint32(c.buf[1:]))
-		if c.buf[0] != 0 || n > maxMessage || c.total > maxTotal {
-			return nil, false, errors.New("reflection: an answer is compressed or too large")
-		}
-		if len(c.buf) >= 5+n {
-			b = c.buf[5 : 5+n : 5+n]
-			c.buf = c.buf[5+n:]
-			return b, true, nil
-		}
+	for _, name := range services {
+		part([]byte(name))
 	}
-	if c.ended {
-		if c.st.OK() {
-			return nil, false, errors.New("reflection: the backend ended the call")
-		}
-		return nil, false, c.st
+	part(nil)
+	for _, f := range c.order {
+		part(f.raw)
 	}
-	return nil, false, nil
-}
-
-func (c *reflection) wake() {
-	select {
-	case c.news <- struct{}{}:
-	default:
-	}
-}
-
-// reflectionResponse takes the answers.
-type reflectionResponse reflection
-
-func (r *reflectionResponse) Head(*rpc.Head) {}
-func (r *reflectionResponse) Credit(int)     {}
-
-func (r *reflectionResponse) Data(b []byte) {
-	r.mu.Lock()
-	r.total += len(b)
-	if r.total <= maxTotal {
-		r.buf = append(r.buf, b...)
-	}
-	r.mu.Unlock()
-	r.req.Credit(len(b)) // kept, within the limit
-	(*reflection)(r).wake()
-}
-
-func (r *reflectionResponse) End(st rpc.Status, _ rpc.Metadata) {
-	r.mu.Lock()
-	r.ended, r.st = true, st
-	r.mu.Unlock()
-	(*reflection)(r).wake()
+	h.Sum(sum[:0])
+	return sum
 }

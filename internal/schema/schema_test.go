@@ -120,7 +120,7 @@ func bytesField(num protowire.Number, b []byte) []byte {
 // good answers as a server should, with files.
 func good(t testing.TB, files ...*descriptorpb.FileDescriptorProto) func([]byte) []byte {
 	return func(request []byte) (out []byte) {
-		fields(request, func(num protowire.Number, _ uint64, arg []byte) {
+		_ = fields(request, func(num protowire.Number, _ uint64, arg []byte) error {
 			switch num {
 			case 7:
 				out = bytesField(6, bytesField(1, bytesField(1, []byte("t.S"))))
@@ -134,6 +134,7 @@ func good(t testing.TB, files ...*descriptorpb.FileDescriptorProto) func([]byte)
 					}
 				}
 			}
+			return nil
 		})
 		return out
 	}
@@ -165,7 +166,7 @@ func TestReflect(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 			defer cancel()
-			s, err := Reflect(ctx, &server{test.services, t})
+			s, err := Reflect(ctx, &server{test.services, t}, nil)
 			if test.err != "" {
 				if err == nil || !strings.Contains(err.Error(), test.err) {
 					t.Errorf("got %v", err)
@@ -180,38 +181,8 @@ func TestReflect(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Reflect(context.Background(), &server{nil, t}); !errors.Is(err, ErrNoReflection) {
+	if _, err := Reflect(context.Background(), &server{nil, t}, nil); !errors.Is(err, ErrNoReflection) {
 		t.Error(err)
-	}
-}
-
-func TestStore(t *testing.T) {
-	a, err := fromFiles([]*descriptorpb.FileDescriptorProto{testFile("t.proto")}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := NewStore(2)
-	if s.Lookup("/t.S/Get") != nil {
-		t.Error("an empty store knows something")
-	}
-	if _, changed := s.Set(1, a); !changed {
-		t.Error("not changed")
-	}
-	if i, ok := s.Source("t.S"); i != 1 || !ok {
-		t.Error(i, ok)
-	}
-	if _, changed := s.Set(1, a); changed {
-		t.Error("the same again is a change")
-	}
-	s.Set(0, a)
-	if i, _ := s.Source("t.S"); i != 0 || s.Lookup("/t.S/Get") == nil {
-		t.Error("the first source does not count")
-	}
-	if shadowed, _ := s.Set(1, nil); shadowed != nil {
-		t.Error(shadowed)
-	}
-	if shadowed, _ := s.Set(1, a); len(shadowed) != 1 {
-		t.Errorf("shadowed: %v", shadowed)
 	}
 }
 
