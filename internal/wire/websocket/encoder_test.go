@@ -1,0 +1,168 @@
+package websocket
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+// TestEncoder has the examples of RFC 6455, section 5.7, and RFC 7692, section 7.2.3.
+func TestEncoder(t *testing.T) {
+	var e Encoder
+	for name, test := range map[string]struct {
+		got  []byte
+		want string
+	}{
+		"text":      {e.Message(nil, Text, []byte("Hello")), "\x81\x05Hello"},
+		"appended":  {e.Message([]byte("x"), Text, []byte("Hello")), "x\x81\x05Hello"},
+		"empty":     {e.Message(nil, Text, nil), "\x81\x00"},
+		"ping":      {e.Ping(nil, []byte("Hello")), "\x89\x05Hello"},
+		"pong":      {e.Pong(nil, []byte("Hello")), "\x8a\x05Hello"},
+		"256 bytes": {e.Message(nil, Binary, make([]byte, 256)), "\x82\x7e\x01\x00" + strings.Repeat("\x00", 256)},
+		"64 KiB": {
+			e.Message(nil, Binary, make([]byte, 65536)),
+			"\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00" + strings.Repeat("\x00", 65536),
+		},
+		"a ping that is too long": {e.Ping(nil, make([]byte, 126)), "\x89\x7d" + strings.Repeat("\x00", 125)},
+		"close":                   {e.Close(nil, GoingAway, "bye"), "\x88\x05\x03\xe9bye"},
+		"close without a code":    {e.Close(nil, NoStatus, "bye"), "\x88\x00"},
+		"close with a long reason": {
+			e.Close(nil, 4013, strings.Repeat("ä", 70)), "\x88\x7c\x0f\xad" + strings.Repeat("ä", 61),
+		},
+	} {
+		if string(test.got) != test.want {
+			t.Errorf("%s: %.40q", name, test.got)
+		}
+	}
+
+	e.Begin(Text, true)
+	b := e.Data(nil, []byte("Hel"))
+	b = e.Data(b, nil)
+	b = e.Ping(b, nil)
+	b = e.End(e.Data(b, []byte("lo")))
+	if want := "\x01\x03Hel\x89\x00\x00\x02lo\x80\x00"; string(b) != want {
+		t.Errorf("in pieces: %q", b)
+	}
+	e.Begin(Binary, false)
+	if b := e.End(nil); string(b) != "\x82\x00" {
+		t.Errorf("in no piece: %q", b)
+	}
+	e.Deflate = &DeflateParams{}
+	e.Begin(Binary, true)
+	if b := e.End(nil); string(b) != "\xc2\x01\x00" {
+		t.Errorf("in no piece, compressed: %q", b)
+	}
+}
+
+// TestThreshold: short messages and those that don't become shorter are sent as they
+// are, and don't become part of the window.
+func TestThreshold(t *testing.T) {
+	e := Encoder{Deflate: &DeflateParams{}}
+	long := []byte(strings.Repeat("Hello", 200))
+	if b := e.Message(nil, Text, long[:DefaultThreshold-1]); b[0] != 0x81 || e.window != nil {
+		t.Errorf("short: %x", b[:2])
+	}
+	if b := e.Message(nil, Text, long[:DefaultThreshold]); b[0] != 0xc1 || len(b) > 40 || len(e.window) != DefaultThreshold {
+		t.Errorf("long: %x", b[:2])
+	}
+	var noise [600]byte
+	key := uint32(1)
+	for i := range noise {
+		key = key*1664525 + 1013904223
+		noise[i] = byte(key >> 24)
+	}
+	if b := e.Message(nil, Binary, noise[:]); b[0] != 0x82 || len(b) != 604 || len(e.window) != DefaultThreshold {
+		t.Errorf("noise: %x", b[:2])
+	}
+}
+
+// TestMasks: a client takes another key for each frame.
+func TestMasks(t *testing.T) {
+	e := Encoder{Client: true}
+	zeros := make([]byte, 8)
+	a, b := e.Message(nil, Binary, zeros), e.Message(nil, Binary, zeros)
+	if a[1] != 0x88 || bytes.Equal(a[2:6], b[2:6]) || !bytes.Equal(a[2:6], a[6:10]) || !bytes.Equal(a[2:6], a[10:14]) {
+		t.Errorf("%x, %x", a, b)
+	}
+}
+
+// TestAllocations: frames cost none, compressed or not.
+func TestAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector makes sync.Pool forget at random")
+	}
+	p := []byte(strings.Repeat("Hello, ", 300))
+	for name, params := range map[string]*DeflateParams{"plain": nil, "no takeover": &both[1], "takeover": &both[4]} {
+		t.Run(name, func(t *testing.T) {
+			for _, whole := range []bool{false, true} {
+				e := Encoder{Client: true, Deflate: params}
+				d := Decoder{Deflate: params, Whole: whole}
+				ev := &seen{}
+				var wire []byte
+				got := testing.AllocsPerRun(100, func() {
+					wire = e.Message(wire[:0], Text, p)
+					wire = e.Ping(wire, p)
+					half := len(wire) / 2
+					if d.Feed(wire[:half], ev) != nil || d.Feed(wire[half:], ev) != nil {
+						t.Fatal("refused")
+					}
+				})
+				if got > 0 {
+					t.Errorf("whole %v: %v allocations", whole, got)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkMessage(b *testing.B) {
+	p := []byte(strings.Repeat(`{"id":12345,"name":"a name","tags":["x","y"]},`, 23))[:1024]
+	for name, params := range map[string]*DeflateParams{"plain": nil, "deflate": &both[1], "takeover": {ServerMaxWindowBits: 12, ClientMaxWindowBits: 12}} {
+		e := Encoder{Client: true, Deflate: params}
+		d := Decoder{Deflate: params, Whole: true}
+		ev := &seen{}
+		var wire []byte
+		b.Run(name+"/encode", func(b *testing.B) {
+			b.SetBytes(int64(len(p)))
+			b.ReportAllocs()
+			e := Encoder{Deflate: params}
+			for b.Loop() {
+				wire = e.Message(wire[:0], Text, p)
+			}
+		})
+		b.Run(name+"/round", func(b *testing.B) {
+			b.SetBytes(int64(len(p)))
+			b.ReportAllocs()
+			for b.Loop() {
+				wire = e.Message(wire[:0], Text, p)
+				if d.Feed(wire, ev) != nil {
+					b.Fatal("refused")
+				}
+			}
+		})
+	}
+	b.Run("unmask", func(b *testing.B) {
+		big := make([]byte, 16<<10)
+		b.SetBytes(int64(len(big)))
+		for b.Loop() {
+			xor(big, 0x12345678)
+		}
+	})
+	b.Run("ping", func(b *testing.B) {
+		ping := pingFrame("12345678")
+		d := Decoder{}
+		ev := &seen{}
+		b.ReportAllocs()
+		for b.Loop() {
+			d.Feed(ping, ev)
+		}
+	})
+	b.Run("utf8", func(b *testing.B) {
+		big := []byte(strings.Repeat(kosme+" and ASCII, ", 700))
+		b.SetBytes(int64(len(big)))
+		for b.Loop() {
+			var s scan
+			s.check(big)
+		}
+	})
+}
