@@ -99,9 +99,8 @@ func (h *Hold) handOver(next Handler) {
 	h.flow()
 }
 
-// flow delivers kept events in order. The order of kinds is fixed: data, end, then
-// cancel and done, because a later kind is never followed by an earlier one; credits
-// may go at any time.
+// flow delivers kept events in order: data, end, done. Credit and cancel may go at any
+// time, so they go first.
 func (h *Hold) flow() {
 	for {
 		h.mu.Lock()
@@ -112,7 +111,7 @@ func (h *Hold) flow() {
 			h.mu.Unlock()
 			h.next.Credit(n)
 		case h.canceled:
-			h.canceled, h.kept, h.ended = false, nil, false
+			h.canceled = false // what was kept follows: a gap in it would look like other bytes
 			h.mu.Unlock()
 			h.next.Cancel(h.cause)
 		case len(h.kept) > 0:
