@@ -23,15 +23,13 @@ var table = map[string]int{
 
 	"internal/exchange/exchangetest": 1, // fakes, for tests only
 
-	"internal/wire/...": 1,
-	"internal/h2":       1,
-	"internal/blocking": 1,
-	"internal/schema":   1,
-
+	"internal/wire/...":     1,
+	"internal/h2":           1,
+	"internal/blocking":     1,
+	"internal/schema":       1,
 	"internal/schema/route": 1,
-
-	"internal/transcode": 1,
-	"internal/compress":  1,
+	"internal/transcode":    1,
+	"internal/compress":     1,
 
 	"internal/protocol/...": 2,
 
@@ -59,8 +57,7 @@ var table = map[string]int{
 
 // inLayer are the imports within a layer that are allowed, each with its reason.
 var inLayer = map[[2]string]string{
-	{"internal/exchange", "rpc"}: "an exchange carries rpc.Metadata",
-
+	{"internal/exchange", "rpc"}:                 "an exchange carries rpc.Metadata",
 	{"internal/schema", "internal/schema/route"}: "rules have parsed templates; route itself knows no descriptors",
 }
 
