@@ -3,6 +3,7 @@ package schema
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -59,15 +60,31 @@ func (e *RuleError) Error() string {
 // same method stay.
 func (s *Schema) Rules(o RuleOptions) (rules []*Rule, problems []error) {
 	for _, service := range s.services {
-		d, err := s.files.FindDescriptorByName(protoreflect.FullName(service))
-		if err != nil {
-			continue
-		}
-		methods := d.(protoreflect.ServiceDescriptor).Methods()
-		for i := range methods.Len() {
-			r, p := methodRules(methods.Get(i), o)
-			rules, problems = append(rules, r...), append(problems, p...)
-		}
+		r, p := s.rules(service, o)
+		rules, problems = append(rules, r...), append(problems, p...)
+	}
+	return rules, problems
+}
+
+// Rules returns the HTTP rules of all methods, each as the first source that has the
+// service says; see [Schema.Rules].
+func (s *Snapshot) Rules(o RuleOptions) (rules []*Rule, problems []error) {
+	for _, service := range slices.Sorted(maps.Keys(s.services)) {
+		r, p := s.schemas[s.services[service][0]].rules(service, o)
+		rules, problems = append(rules, r...), append(problems, p...)
+	}
+	return rules, problems
+}
+
+func (s *Schema) rules(service string, o RuleOptions) (rules []*Rule, problems []error) {
+	d, err := s.files.FindDescriptorByName(protoreflect.FullName(service))
+	if err != nil {
+		return nil, nil // it is named and not described
+	}
+	methods := d.(protoreflect.ServiceDescriptor).Methods()
+	for i := range methods.Len() {
+		r, p := methodRules(methods.Get(i), o)
+		rules, problems = append(rules, r...), append(problems, p...)
 	}
 	return rules, problems
 }
@@ -150,6 +167,20 @@ var onlyHTTP = func() *protoregistry.Types {
 	}
 	return t
 }()
+
+// unmarshal reads descriptors, and leaves google.api.http for later: else one that is broken
+// would break them all.
+var unmarshal = proto.UnmarshalOptions{Resolver: allButHTTP{protoregistry.GlobalTypes}}
+
+type allButHTTP struct{ *protoregistry.Types }
+
+func (t allButHTTP) FindExtensionByNumber(message protoreflect.FullName, number protoreflect.FieldNumber) (protoreflect.ExtensionType, error) {
+	http := annotations.E_Http.TypeDescriptor()
+	if number == http.Number() && message == http.ContainingMessage().FullName() {
+		return nil, protoregistry.NotFound
+	}
+	return t.Types.FindExtensionByNumber(message, number)
+}
 
 // annotation returns the google.api.http option of a method, or nil. Whoever parsed the
 // descriptors may not have known the extension, or known it as another Go type, so the

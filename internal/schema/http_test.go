@@ -168,6 +168,21 @@ func TestBadRules(t *testing.T) {
 	}
 }
 
+// TestSnapshotRules has two sources with one service: the first one's rules count.
+func TestSnapshotRules(t *testing.T) {
+	store := NewStore(2, nil)
+	store.Set(2, httpSchema(t, annotated(get("/v2/a"))))
+	store.Set(1, httpSchema(t, annotated(get("/v1/a"), get("/v1/{bad}"))))
+	rules, problems := store.Snapshot().Rules(RuleOptions{})
+	if got := list(rules); got != "M0 GET /v1/a \"\" \"\" annotation\n" || len(problems) != 1 {
+		t.Error(got, problems)
+	}
+	store.Set(1, nil)
+	if rules, _ := store.Snapshot().Rules(RuleOptions{}); list(rules) != "M0 GET /v2/a \"\" \"\" annotation\n" {
+		t.Error(list(rules))
+	}
+}
+
 // TestConflict has two methods with the same paths: both are named, the first stays.
 func TestConflict(t *testing.T) {
 	rules, _ := httpSchema(t, annotated(get("/v1/{name}"), get("/v1/{item_id}"), get("/v1/a"))).Rules(RuleOptions{})
@@ -218,16 +233,18 @@ func TestAnnotationParsedElsewhere(t *testing.T) {
 	broken.ProtoReflect().SetUnknown(protowire.AppendBytes(protowire.AppendTag(nil, 72295728, protowire.BytesType), []byte{0x12, 0x7f}))
 
 	f := httpFile(unknown, dynamic, split, broken)
-	s, err := fromFiles([]*descriptorpb.FileDescriptorProto{f}, nil)
+	direct, err := fromFiles([]*descriptorpb.FileDescriptorProto{f}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rules, problems := s.Rules(RuleOptions{})
-	if got, want := list(rules), "M0 GET /v1/{name} \"\" \"\" annotation\nM1 GET /v1/{name} \"\" \"\" annotation\nM2 POST /v1/p \"*\" \"\" annotation\n"; got != want {
-		t.Errorf("got\n%swant\n%s", got, want)
-	}
-	if len(problems) != 1 || !strings.Contains(problems[0].Error(), "M3 (annotation): the option google.api.http cannot be read") {
-		t.Error(problems)
+	for name, s := range map[string]*Schema{"descriptors": direct, "serialized": httpSchema(t, f)} {
+		rules, problems := s.Rules(RuleOptions{})
+		if got, want := list(rules), "M0 GET /v1/{name} \"\" \"\" annotation\nM1 GET /v1/{name} \"\" \"\" annotation\nM2 POST /v1/p \"*\" \"\" annotation\n"; got != want {
+			t.Errorf("%s: got\n%swant\n%s", name, got, want)
+		}
+		if len(problems) != 1 || !strings.Contains(problems[0].Error(), "M3 (annotation): the option google.api.http cannot be read") {
+			t.Error(name, problems)
+		}
 	}
 }
 

@@ -96,13 +96,11 @@ func ReadHTTPRules(name string, data []byte) (*HTTPRules, error) {
 	return r.rules, nil
 }
 
-// Unknown returns an error for each selector that is a method of none of the schemas.
-func (h *HTTPRules) Unknown(schemas ...*Schema) (problems []error) {
+// Unknown returns an error for each selector whose method no source has.
+func (h *HTTPRules) Unknown(s *Snapshot) (problems []error) {
 	known := map[string]bool{}
-	for _, s := range schemas {
-		for name := range s.methods {
-			known[strings.ReplaceAll(strings.TrimPrefix(name, "/"), "/", ".")] = true
-		}
+	for name := range s.methods {
+		known[strings.ReplaceAll(strings.TrimPrefix(name, "/"), "/", ".")] = true
 	}
 	for _, selector := range slices.Sorted(maps.Keys(h.methods)) {
 		if !known[selector] {

@@ -60,7 +60,9 @@ M3 GET /v1/b "" "" annotation
 	if len(problems) != 1 || !strings.Contains(problems[0].Error(), `HTTP rule of /shop.v1.Orders/M1 (rules.yaml:16): PATCH /v2/{nme}`) {
 		t.Error(problems)
 	}
-	unknown := h.Unknown(s)
+	store := NewStore(1, nil)
+	store.Set(1, s)
+	unknown := h.Unknown(store.Snapshot())
 	if len(unknown) != 1 || unknown[0].Error() != `rules.yaml:23: selector shop.v1.Order.M0: no backend has this method: did you mean "shop.v1.Orders.M0"?` {
 		t.Error(unknown)
 	}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/sluice-rpc/sluice/rpc"
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
@@ -159,7 +158,7 @@ func (c *collection) build(services []string, old *Schema) (*Schema, error) {
 	all := make([]*descriptorpb.FileDescriptorProto, 0, len(c.order))
 	for _, f := range c.order {
 		d := &descriptorpb.FileDescriptorProto{}
-		if err := proto.Unmarshal(f.raw, d); err != nil {
+		if err := unmarshal.Unmarshal(f.raw, d); err != nil {
 			return nil, fmt.Errorf("reflection: file %q is broken: %w", f.name, err)
 		}
 		all = append(all, d)

@@ -76,7 +76,7 @@ func FromDescriptorSets(sets ...[]byte) (*Schema, error) {
 	var files []*descriptorpb.FileDescriptorProto
 	for _, b := range sets {
 		var set descriptorpb.FileDescriptorSet
-		if err := proto.Unmarshal(b, &set); err != nil {
+		if err := unmarshal.Unmarshal(b, &set); err != nil {
 			return nil, errors.New("this is no serialized google.protobuf.FileDescriptorSet: make one with " +
 				"protoc --include_imports --descriptor_set_out=FILE, or buf build -o FILE.binpb")
 		}
