@@ -61,6 +61,8 @@ type Message struct {
 	byNumber map[protoreflect.FieldNumber]*field
 	byName   map[string]*field // JSON names and names of the .proto file
 	required []*field
+
+	messageSet bool // proto1's, which JSON knows nothing of
 }
 
 // Descriptor returns the type that m is the plan of.
@@ -82,8 +84,10 @@ type field struct {
 	required     bool
 	presence     bool // set or not is told apart
 	utf8         bool // of strings: what is not UTF-8 is refused
+	null         bool // null is a value of it, and does not mean that it is not set
 
 	jsonName, protoName string
+	quoted              string // jsonName as JSON mostly has it
 }
 
 // An enum is the plan of an enum type.
@@ -103,6 +107,9 @@ func (m *Message) compile() { m.once.Do(m.compileOnce) }
 func (m *Message) compileOnce() {
 	fds, extensions := m.desc.Fields(), m.types.extensionsOf(m.desc.FullName())
 	m.declared = fds.Len()
+	if set, ok := m.desc.(interface{ IsMessageSet() bool }); ok {
+		m.messageSet = set.IsMessageSet()
+	}
 	m.byNumber = make(map[protoreflect.FieldNumber]*field, fds.Len()+len(extensions))
 	m.byName = make(map[string]*field, 2*fds.Len()+len(extensions))
 	for i := range fds.Len() {
@@ -191,13 +198,19 @@ func (t *Types) field(fd protoreflect.FieldDescriptor) *field {
 	if o := fd.ContainingOneof(); o != nil && !o.IsSynthetic() {
 		f.oneof = 1 + o.Index()
 	}
+	f.quoted = `"` + f.jsonName + `"`
+	if strings.ContainsAny(f.jsonName, "\"\\@") {
+		f.quoted = "\x00" // nothing that JSON has: it is found by its name
+	}
 	switch {
 	case fd.IsMap():
 		f.key, f.value = t.field(fd.MapKey()), t.field(fd.MapValue())
 	case fd.Message() != nil:
 		f.message = t.Message(fd.Message())
+		f.null = f.message.wkt == wktValue
 	case fd.Enum() != nil:
 		f.enum = newEnum(fd.Enum())
+		f.null = f.enum.null
 	case f.kind == protoreflect.StringKind:
 		f.utf8 = enforcesUTF8(fd)
 	}
