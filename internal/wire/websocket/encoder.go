@@ -5,9 +5,13 @@ import (
 	"encoding/binary"
 )
 
-// DefaultThreshold is the length from which messages are compressed. Below it little is
-// won.
-const DefaultThreshold = 512
+// The lengths from which messages are compressed. Below them little is won, with earlier
+// messages to refer to (DefaultTakeoverThreshold) or without. Of less than 128 bytes the
+// compressor doesn't even look for what repeats.
+const (
+	DefaultThreshold         = 512
+	DefaultTakeoverThreshold = 128
+)
 
 // An Encoder appends frames to slices. Its exported fields are set before its first use.
 type Encoder struct {
@@ -22,7 +26,7 @@ type Encoder struct {
 
 // Message appends a message of one frame. A Text has to be UTF-8.
 func (e *Encoder) Message(dst []byte, op Opcode, p []byte) []byte {
-	if e.Deflate == nil || len(p) < orDefault(e.Threshold, DefaultThreshold) {
+	if e.Deflate == nil || len(p) < e.threshold() {
 		return e.frame(dst, bitFin|byte(op), p)
 	}
 	at := len(dst)
@@ -37,6 +41,13 @@ func (e *Encoder) Message(dst []byte, op Opcode, p []byte) []byte {
 	}
 	e.remember(p)
 	return e.fill(dst, at, body, bitFin|bitRSV1|byte(op))
+}
+
+func (e *Encoder) threshold() int {
+	if e.Deflate.windowOf(!e.Client) > 0 {
+		return orDefault(e.Threshold, DefaultTakeoverThreshold)
+	}
+	return orDefault(e.Threshold, DefaultThreshold)
 }
 
 // Begin begins a message in pieces. With compress, and if it was agreed upon, each piece

@@ -57,22 +57,31 @@ func TestEncoder(t *testing.T) {
 // TestThreshold: short messages and those that don't become shorter are sent as they
 // are, and don't become part of the window.
 func TestThreshold(t *testing.T) {
-	e := Encoder{Deflate: &DeflateParams{}}
 	long := []byte(strings.Repeat("Hello", 200))
-	if b := e.Message(nil, Text, long[:DefaultThreshold-1]); b[0] != 0x81 || e.window != nil {
-		t.Errorf("short: %x", b[:2])
-	}
-	if b := e.Message(nil, Text, long[:DefaultThreshold]); b[0] != 0xc1 || len(b) > 40 || len(e.window) != DefaultThreshold {
-		t.Errorf("long: %x", b[:2])
-	}
-	var noise [600]byte
-	key := uint32(1)
-	for i := range noise {
+	noise := make([]byte, 600)
+	for i, key := 0, uint32(1); i < len(noise); i++ {
 		key = key*1664525 + 1013904223
 		noise[i] = byte(key >> 24)
 	}
-	if b := e.Message(nil, Binary, noise[:]); b[0] != 0x82 || len(b) != 604 || len(e.window) != DefaultThreshold {
-		t.Errorf("noise: %x", b[:2])
+	for threshold, e := range map[int]Encoder{
+		DefaultThreshold:         {Deflate: &both[1]},
+		DefaultTakeoverThreshold: {Deflate: &both[0]},
+		300:                      {Deflate: &both[0], Threshold: 300},
+		301:                      {Deflate: &both[1], Threshold: 301},
+	} {
+		kept := 0
+		if e.Deflate == &both[0] {
+			kept = threshold
+		}
+		if b := e.Message(nil, Text, long[:threshold-1]); b[0] != 0x81 || e.window != nil {
+			t.Errorf("%d: short: %x", threshold, b[:2])
+		}
+		if b := e.Message(nil, Text, long[:threshold]); b[0] != 0xc1 || len(b) > 40 || len(e.window) != kept {
+			t.Errorf("%d: long: %x", threshold, b[:2])
+		}
+		if b := e.Message(nil, Binary, noise); b[0] != 0x82 || len(b) != 604 || len(e.window) != kept {
+			t.Errorf("%d: noise: %x", threshold, b[:2])
+		}
 	}
 }
 
@@ -121,21 +130,23 @@ func BenchmarkMessage(b *testing.B) {
 		e := Encoder{Client: true, Deflate: params}
 		d := Decoder{Deflate: params, Whole: true}
 		ev := &seen{}
-		var wire []byte
 		b.Run(name+"/encode", func(b *testing.B) {
 			b.SetBytes(int64(len(p)))
 			b.ReportAllocs()
 			e := Encoder{Deflate: params}
+			var wire []byte
 			for b.Loop() {
 				wire = e.Message(wire[:0], Text, p)
 			}
 		})
-		b.Run(name+"/round", func(b *testing.B) {
+		b.Run(name+"/decode", func(b *testing.B) {
 			b.SetBytes(int64(len(p)))
 			b.ReportAllocs()
+			// The first message refers to none before it, so it can be sent again.
+			wire := e.Message(nil, Text, p)
+			again := make([]byte, len(wire))
 			for b.Loop() {
-				wire = e.Message(wire[:0], Text, p)
-				if d.Feed(wire, ev) != nil {
+				if d.Feed(again[:copy(again, wire)], ev) != nil {
 					b.Fatal("refused")
 				}
 			}
