@@ -63,6 +63,7 @@ type Message struct {
 	required []*field
 
 	messageSet bool // proto1's, which JSON knows nothing of
+	oneofs     int  // synthetic ones counted
 }
 
 // Descriptor returns the type that m is the plan of.
@@ -88,12 +89,23 @@ type field struct {
 
 	jsonName, protoName string
 	quoted              string // jsonName as JSON mostly has it
+
+	// What only the way to JSON needs, see prepareEncode.
+	jsonKey, protoKey string         // the names in quotes, with a colon
+	wire              protowire.Type // of a value outside of a packed list
+	otherTag          uint64         // of a list that may be packed and is not, or the other way round
+	significant       uint64         // the bits of a number on the wire that count
+	is64              bool           // an integer of 64 bits
+	entry             *Message       // of a map
+	slot              int            // the index, or that of the first member of its oneof
+	ifUnset           int
 }
 
 // An enum is the plan of an enum type.
 type enum struct {
 	desc   protoreflect.EnumDescriptor
 	names  map[protoreflect.EnumNumber]string // the first of each number
+	low    []string                           // of small numbers; "" has none
 	byName map[string]protoreflect.EnumNumber
 	closed bool
 	null   bool // google.protobuf.NullValue, which is null in JSON
@@ -118,8 +130,12 @@ func (m *Message) compileOnce() {
 	for _, xd := range extensions {
 		m.fields = append(m.fields, m.types.field(xd))
 	}
+	m.oneofs = m.desc.Oneofs().Len()
 	for i, f := range m.fields {
-		f.index = i
+		f.index, f.slot = i, i
+		if f.oneof != 0 {
+			f.slot = f.desc.ContainingOneof().Fields().Get(0).Index()
+		}
 		m.byNumber[f.number] = f
 		if f.number < lowFields {
 			for int(f.number) >= len(m.low) {
@@ -205,6 +221,7 @@ func (t *Types) field(fd protoreflect.FieldDescriptor) *field {
 	switch {
 	case fd.IsMap():
 		f.key, f.value = t.field(fd.MapKey()), t.field(fd.MapValue())
+		f.entry = t.Message(fd.Message())
 	case fd.Message() != nil:
 		f.message = t.Message(fd.Message())
 		f.null = f.message.wkt == wktValue
@@ -214,6 +231,7 @@ func (t *Types) field(fd protoreflect.FieldDescriptor) *field {
 	case f.kind == protoreflect.StringKind:
 		f.utf8 = enforcesUTF8(fd)
 	}
+	f.prepareEncode()
 	return f
 }
 
@@ -247,6 +265,10 @@ func newEnum(ed protoreflect.EnumDescriptor) *enum {
 		v := values.Get(i)
 		if _, ok := e.names[v.Number()]; !ok {
 			e.names[v.Number()] = string(v.Name())
+			if n := int(v.Number()); n >= 0 && n < lowFields {
+				e.low = append(e.low, make([]string, max(0, n+1-len(e.low)))...)
+				e.low[n] = string(v.Name())
+			}
 		}
 		e.byName[string(v.Name())] = v.Number()
 	}

@@ -1,0 +1,390 @@
+package transcode
+
+import (
+	"bytes"
+	"math"
+	"strconv"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// special appends a message of a well-known type, and returns where it ends.
+func (e *encoder) special(m *Message, p parts) (int, error) {
+	if m.wkt == wktValue {
+		return e.bare(m, p) // its struct and its list are levels of nesting, it is none
+	}
+	if err := e.enter(m); err != nil {
+		return 0, err
+	}
+	var end int
+	var err error
+	switch m.wkt {
+	case wktTimestamp, wktDuration:
+		end, err = e.time(m, p)
+	case wktFieldMask:
+		end, err = e.fieldMask(m, p)
+	case wktAny:
+		end, err = e.any(m, p)
+	default:
+		end, err = e.bare(m, p)
+	}
+	e.depth--
+	return end, err
+}
+
+// bare appends a message that is in JSON what its only field is: wrappers, Struct,
+// ListValue, and Value with its oneof.
+func (e *encoder) bare(m *Message, p parts) (int, error) {
+	m.compile()
+	if e.careful || len(p.at) > 0 {
+		return e.bareScattered(m, p)
+	}
+	i, end, group := p.one.i, p.one.end, p.one.group
+	done := false
+	for i < end {
+		tag, j := e.varint(i, end)
+		f := m.find(tag)
+		if j < 0 || f == nil {
+			if j > 0 && group != 0 && tag == protowire.EncodeTag(group, protowire.EndGroupType) {
+				i, group = j, 0
+				break
+			}
+			next, err := e.skipField(i, end)
+			if err != nil {
+				return 0, wireError(m, nil, err)
+			}
+			i = next
+			continue
+		}
+		if done {
+			return 0, errScattered
+		}
+		done = true
+		var err error
+		switch {
+		case f.key != nil:
+			i, err = e.mapRun(f, i, end)
+		case f.list:
+			i, err = e.listRun(f, i, end)
+		default:
+			i, err = e.bareValue(m, f, j, end)
+		}
+		if err != nil {
+			return 0, wireError(m, f, err)
+		}
+	}
+	if group != 0 {
+		return 0, wireError(m, nil, errTruncated)
+	}
+	if !done {
+		return i, e.bareZero(m)
+	}
+	return i, nil
+}
+
+func (e *encoder) bareScattered(m *Message, p parts) (int, error) {
+	x, err := e.index(m, p)
+	if err != nil {
+		return 0, err
+	}
+	f, at := m.fields[0], []uint32(nil)
+	if m.wkt == wktValue {
+		chosen, err := e.oneofs(m, x)
+		if err != nil {
+			return 0, err
+		}
+		f, at = chosen[0].f, chosen[0].at
+	} else {
+		at = x.of(f)
+	}
+	if len(at) == 0 {
+		return x.next, e.bareZero(m)
+	}
+	if err := e.finite(m, f, at[len(at)-1]); err != nil {
+		return 0, wireError(m, f, err)
+	}
+	if err := e.gathered(f, at); err != nil {
+		return 0, wireError(m, f, err)
+	}
+	return x.next, nil
+}
+
+// bareZero appends a message whose only field is not there.
+func (e *encoder) bareZero(m *Message) error {
+	switch m.wkt {
+	case wktValue:
+		return wireError(m, nil, fault("none of its fields is set"))
+	case wktStruct:
+		e.out = append(e.out, "{}"...)
+	case wktListValue:
+		e.out = append(e.out, "[]"...)
+	default:
+		e.zero(m.fields[0])
+	}
+	return nil
+}
+
+func (e *encoder) bareValue(m *Message, f *field, i, end int) (int, error) {
+	if m.wkt == wktValue && f.kind == protoreflect.DoubleKind {
+		if err := e.finiteNumber(i, end); err != nil {
+			return 0, err
+		}
+	}
+	return e.value(f, i, end)
+}
+
+// finite complains of a number in a Value that JSON does not have.
+func (e *encoder) finite(m *Message, f *field, at uint32) error {
+	if m.wkt != wktValue || f.kind != protoreflect.DoubleKind {
+		return nil
+	}
+	_, i := e.varint(int(at), len(e.wire))
+	return e.finiteNumber(i, len(e.wire))
+}
+
+func (e *encoder) finiteNumber(i, end int) error {
+	x, _, err := e.number(protowire.Fixed64Type, i, end)
+	if n := math.Float64frombits(x); err == nil && (math.IsNaN(n) || math.IsInf(n, 0)) {
+		err = fault("a value is no finite number")
+	}
+	return err
+}
+
+// time appends a Timestamp or a Duration.
+func (e *encoder) time(m *Message, p parts) (int, error) {
+	var seconds int64
+	var nanos int32
+	c := e.cursor(m, p)
+	for {
+		more, err := c.step()
+		if err != nil {
+			return 0, err
+		}
+		if !more {
+			break
+		}
+		x, _ := e.varint(c.value, c.end)
+		if c.f.number == 1 {
+			seconds = int64(x)
+		} else {
+			nanos = int32(x)
+		}
+	}
+	var ok bool
+	if m.wkt == wktTimestamp {
+		e.out, ok = appendTimestamp(e.out, seconds, nanos)
+	} else {
+		e.out, ok = appendDuration(e.out, seconds, nanos)
+	}
+	if !ok {
+		return 0, wireError(m, nil, fault("it is out of range: "+
+			strconv.FormatInt(seconds, 10)+" s, "+strconv.Itoa(int(nanos))+" ns"))
+	}
+	return c.i, nil
+}
+
+// appendTimestamp appends a time as RFC 3339 has it, in UTC, of the years 1 to 9999.
+func appendTimestamp(out []byte, seconds int64, nanos int32) ([]byte, bool) {
+	const first, last = -62135596800, 253402300799
+	if seconds < first || seconds > last || nanos < 0 || nanos > 999999999 {
+		return out, false
+	}
+	// Days are counted in 400 years from the first of March of the year 0, so that
+	// the leap day is the last of its year: http://howardhinnant.github.io/date_algorithms.html
+	const toMarch0 = 719468
+	sinceMarch0 := uint64(seconds + toMarch0*86400)
+	days, second := sinceMarch0/86400, sinceMarch0%86400
+	era, day := days/146097, days%146097
+	year := (day - day/1460 + day/36524 - day/146096) / 365
+	day -= 365*year + year/4 - year/100
+	month := (5*day + 2) / 153
+	day -= (153*month + 2) / 5
+	year += era * 400
+	month += 3
+	if month > 12 {
+		month -= 12
+		year++
+	}
+	out = append(out, '"')
+	out = append2(append2(out, year/100), year%100)
+	out = append2(append(out, '-'), month)
+	out = append2(append(out, '-'), day+1)
+	out = append2(append(out, 'T'), second/3600)
+	out = append2(append(out, ':'), second/60%60)
+	out = append2(append(out, ':'), second%60)
+	return append(appendNanos(out, uint64(nanos)), 'Z', '"'), true
+}
+
+// append2 appends two digits.
+func append2(out []byte, n uint64) []byte {
+	return append(out, byte('0'+n/10), byte('0'+n%10))
+}
+
+// appendNanos appends a point and 3, 6 or 9 digits, or nothing.
+func appendNanos(out []byte, nanos uint64) []byte {
+	if nanos == 0 {
+		return out
+	}
+	digits := 9
+	for nanos%1000 == 0 {
+		nanos /= 1000
+		digits -= 3
+	}
+	out = append(out, ".000000000"[:1+digits]...)
+	for i := len(out) - 1; nanos > 0; i-- {
+		out[i] = byte('0' + nanos%10)
+		nanos /= 10
+	}
+	return out
+}
+
+// appendDuration appends a duration in seconds, of up to 10,000 years.
+func appendDuration(out []byte, seconds int64, nanos int32) ([]byte, bool) {
+	const most = 315576000000
+	if seconds < -most || seconds > most || nanos < -999999999 || nanos > 999999999 ||
+		seconds > 0 && nanos < 0 || seconds < 0 && nanos > 0 {
+		return out, false
+	}
+	out = append(out, '"')
+	if seconds < 0 || nanos < 0 {
+		out = append(out, '-')
+		seconds, nanos = -seconds, -nanos
+	}
+	out = strconv.AppendInt(out, seconds, 10)
+	return append(appendNanos(out, uint64(nanos)), 's', '"'), true
+}
+
+// fieldMask appends the paths of a FieldMask, in lowerCamelCase and with commas.
+func (e *encoder) fieldMask(m *Message, p parts) (int, error) {
+	e.out = append(e.out, '"')
+	empty := len(e.out)
+	c := e.cursor(m, p)
+	for {
+		more, err := c.step()
+		if err != nil {
+			return 0, err
+		}
+		if !more {
+			break
+		}
+		i, j, _ := e.prefixed(c.value, c.end) // the cursor has been there
+		if len(e.out) > empty {
+			e.out = append(e.out, ',')
+		}
+		var ok bool
+		if e.out, ok = appendMaskPath(e.out, e.wire[i:j]); !ok {
+			return 0, wireError(m, c.f, fault("a path has no form in JSON that gives it back"))
+		}
+		if len(e.out) > e.limit {
+			return 0, ErrTooLarge
+		}
+	}
+	e.out = append(e.out, '"')
+	return c.i, nil
+}
+
+// appendMaskPath appends a path as JSON has it. It has names with dots in between, and
+// each underscore becomes the upper case of the letter after it.
+func appendMaskPath(out, path []byte) ([]byte, bool) {
+	begin, under := true, false // what comes is the first of a name; is after an underscore
+	for _, c := range path {
+		switch {
+		case c >= 'a' && c <= 'z':
+			if under {
+				c -= 'a' - 'A'
+			}
+			out = append(out, c)
+			begin, under = false, false
+		case under:
+			return out, false
+		case c == '_':
+			begin, under = false, true
+		case c >= '0' && c <= '9' && !begin:
+			out = append(out, c)
+		case c == '.' && !begin:
+			out = append(out, c)
+			begin = true
+		default:
+			return out, false
+		}
+	}
+	return out, !begin && !under
+}
+
+// any appends an Any with the JSON of the message in it.
+func (e *encoder) any(m *Message, p parts) (int, error) {
+	var name, value span
+	c := e.cursor(m, p)
+	for {
+		more, err := c.step()
+		if err != nil {
+			return 0, err
+		}
+		if !more {
+			break
+		}
+		i, j, _ := e.prefixed(c.value, c.end) // the cursor has been there
+		if c.f.number == 1 {
+			name = span{i, j, 0}
+			if !validUTF8(e.wire[i:j]) {
+				return 0, wireError(m, c.f, errUTF8)
+			}
+		} else {
+			value = span{i, j, 0}
+		}
+	}
+	if name.i == name.end {
+		if value.i < value.end {
+			return 0, wireError(m, m.fields[0], fault("it is not set, but the value is"))
+		}
+		e.out = append(e.out, "{}"...)
+		return c.i, nil
+	}
+	url := e.wire[name.i:name.end]
+	in := m.types.resolve(url[bytes.LastIndexByte(url, '/')+1:])
+	if in == nil {
+		return 0, wireError(m, m.fields[0], fault("the schema has no type "+strconv.Quote(string(url))))
+	}
+	e.open('{')
+	e.newline()
+	e.out = append(e.out, `"@type":`...)
+	e.space()
+	if err := e.string(url); err != nil {
+		return 0, wireError(m, m.fields[0], err)
+	}
+	e.out = append(e.out, ',')
+	e.inAny++
+	var err error
+	if in.wkt == notWellKnown || in.wkt == wktEmpty {
+		_, err = e.members(in, value.i, value.end, 0)
+	} else {
+		e.newline()
+		e.out = append(e.out, `"value":`...)
+		e.space()
+		_, err = e.special(in, parts{one: value})
+		e.out = append(e.out, ',')
+	}
+	e.inAny--
+	e.close('}')
+	return c.i, err
+}
+
+// resolve returns the message type of this name, nil if there is none.
+func (t *Types) resolve(name []byte) *Message {
+	t.mu.RLock()
+	m := t.plans[protoreflect.FullName(name)]
+	t.mu.RUnlock()
+	if m != nil {
+		return m
+	}
+	d, err := t.files.FindDescriptorByName(protoreflect.FullName(name))
+	if err != nil {
+		return nil
+	}
+	md, ok := d.(protoreflect.MessageDescriptor)
+	if !ok {
+		return nil
+	}
+	return t.Message(md)
+}
