@@ -20,7 +20,7 @@ const (
 	maxFiles   = 4096      // files; also services, and names asked for
 	maxMessage = 4 << 20   // one answer
 	maxTotal   = 64 << 20  // all answers: some servers send the imports again with every file
-	maxCost    = 256 << 20 // memory that the descriptors take, by estimate
+	maxCost    = 128 << 20 // memory that the descriptors take, by estimate
 )
 
 // ErrNoReflection is the error of a backend that does not offer server reflection.
