@@ -11,10 +11,12 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -98,6 +100,41 @@ func TestDemoServesAllKinds(t *testing.T) {
 	if code, _ := p.get("/livez"); code != 200 {
 		t.Errorf("/livez: %d", code)
 	}
+}
+
+// TestSchemaFiles: sources are compiled, and what they say changes with them.
+func TestSchemaFiles(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "shop.proto")
+	put := func(methods string) {
+		text := "syntax = \"proto3\";\nimport \"google/api/annotations.proto\";\nmessage M {}\nservice Shop {\n" + methods + "}\n"
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("rpc A(M) returns (M) { option (google.api.http) = {get: \"/a\"}; }\n")
+	p := start(t, "serve", "--schema", file, freeAddr(t))
+	methods := func(n int) {
+		t.Helper()
+		want, body := fmt.Sprintf(`"methods":%d`, n), ""
+		for range 300 {
+			if _, body = p.get("/readyz"); strings.Contains(strings.ReplaceAll(body, " ", ""), want) {
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		t.Fatalf("no %s in %s", want, body)
+	}
+	methods(1)
+	put("rpc A(M) returns (M);\nrpc B(M) returns (M);\n")
+	methods(2)
+	put("rpc A(M) returns (N);\n")
+	if r := p.await("changed schema not usable"); !strings.Contains(fmt.Sprint(r["error"]), "shop.proto:5:19: ") {
+		t.Error(r)
+	}
+	methods(2)
+	put("rpc A(M) returns (M);\nrpc B(M) returns (M);\nrpc C(M) returns (M);\n")
+	methods(3)
 }
 
 func TestTable(t *testing.T) {

@@ -63,7 +63,7 @@ var inLayer = map[[2]string]string{
 
 // forbidden is what a package must not link, not even through others.
 var forbidden = map[string][]string{
-	"":                  {"github.com/quic-go/", "google.golang.org/grpc"}, // who embeds Sluice builds neither
+	"":                  {"github.com/quic-go/", "google.golang.org/grpc", "github.com/bufbuild/"}, // who embeds Sluice builds none of them
 	"rpc":               {"golang.org/", "github.com/", "google.golang.org/"},
 	"internal/exchange": {"golang.org/", "github.com/", "google.golang.org/"},
 	"internal/netio":    {"golang.org/", "github.com/", "google.golang.org/"},

@@ -58,7 +58,8 @@ func (a *app) run(c *config.Config, warnings []string, d *demo.Server) (err erro
 	var background sync.WaitGroup
 	defer background.Wait()
 	defer cancel()
-	background.Go(func() { certs.Watch(ctx, p.watch) }) // until ctx ends
+	background.Go(func() { certs.Watch(ctx, p.watch) })                         // until ctx ends
+	background.Go(func() { p.schema.Watch(ctx, in.gateway.SetDescriptorSets) }) // the same
 	failed := in.serve(p.server)
 	background.Go(func() { in.announce(ctx, a.stderr) }) // until ctx ends, or it is said
 

@@ -3,6 +3,8 @@ package config
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
+	"slices"
 )
 
 // Check finds what no single setting can know: combinations that can't be meant.
@@ -27,6 +29,9 @@ func (c *Config) Check(needBackend bool) error {
 		if !uses {
 			return fmt.Errorf("TLS settings for backends (%s), but no backend uses TLS: write its target as https://host:port or dns+https:///name:port", c.backendTLSOrigin())
 		}
+	}
+	if len(c.ProtoPaths) > 0 && !slices.ContainsFunc(c.Schema, func(name string) bool { return filepath.Ext(name) == ".proto" }) {
+		return errors.New("--proto-path without a .proto file: name the file that has the services by --schema FILE.proto")
 	}
 	if err := c.BackendTLS.check(c.backendTLSOrigin()); err != nil {
 		return err

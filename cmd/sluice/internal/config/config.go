@@ -16,6 +16,7 @@ type Config struct {
 	Backends    []Backend
 	BackendTLS  ClientTLS // for backends that have none of their own
 	Schema      []string
+	ProtoPaths  []string
 	CORSOrigins []string
 	Log         Log
 	Limits      sluice.Limits

@@ -61,7 +61,9 @@ func (c *Config) Settings() []Setting {
 		{Key: "backend_tls.server_name", Flag: "backend-server-name", Arg: "NAME", Value: text(&c.BackendTLS.ServerName),
 			Help: "name in the certificates of https backends; that of the address by default"},
 		{Key: "schema", Flag: "schema", Arg: "FILE", Value: list(&c.Schema, nil),
-			Help: "descriptor set of the services (repeatable); by default the backends are asked by reflection"},
+			Help: "the services, as .proto, descriptor set or buf image (repeatable); by default the backends are asked by reflection"},
+		{Key: "proto_paths", Flag: "proto-path", Arg: "DIR", Value: list(&c.ProtoPaths, nil),
+			Help: "where .proto files and their imports are looked for (repeatable)"},
 		{Key: "cors_origins", Flag: "cors-origin", Arg: "ORIGIN", Value: list(&c.CORSOrigins, checkOrigin),
 			Help: "web origin whose pages may call, as https://app.example.com, or * for all (repeatable)"},
 
