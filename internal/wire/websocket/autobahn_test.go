@@ -56,7 +56,11 @@ func (v *vector) run(t *testing.T, d Decoder) {
 }
 
 func TestAutobahn(t *testing.T) {
-	for _, v := range chapters() {
+	all := chapters()
+	if !raceEnabled { // with which megabytes take long
+		all = append(all, limits()...)
+	}
+	for _, v := range all {
 		t.Run(v.name, func(t *testing.T) { v.run(t, Decoder{MaxMessage: 16 << 20}) })
 	}
 }
@@ -159,6 +163,11 @@ func chapters() []vector {
 	for i, code := range []Code{0, 999, 1004, 1005, 1006, 1016, 1100, 2000, 2999, 5000, 65535, 1015} {
 		all = append(all, vector{name: fmt.Sprintf("7.9.%d code %d", i+1, code), in: closeFrame(code, "x"), want: "!1002"})
 	}
+	return all
+}
+
+// limits are chapter 9.
+func limits() (all []vector) {
 	for _, size := range []int{64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20} {
 		s := strings.Repeat("0123456789abcdef", size/16)
 		all = append(all, vector{name: fmt.Sprintf("9.1, 9.2, 9.5 a message of %d KiB", size>>10), in: text(s), want: "T(" + s + ")", large: true})
