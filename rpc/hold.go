@@ -24,6 +24,7 @@ type Hold struct {
 	released bool // Release or Fail was called, or Cancel ended the call
 	direct   bool // everything kept was handed over: events go straight on
 	over     bool // the call ended here; everything that comes is dropped
+	dropping bool // Cancel was handed over: no Data and no End follow
 	flowing  bool // some goroutine is handing over
 	ended    bool // End was kept
 	canceled bool
@@ -111,7 +112,8 @@ func (h *Hold) flow() {
 			h.mu.Unlock()
 			h.next.Credit(n)
 		case h.canceled:
-			h.canceled = false // what was kept follows: a gap in it would look like other bytes
+			h.canceled, h.kept, h.ended = false, nil, false
+			h.dropping = true // what came later would have a gap before it
 			h.mu.Unlock()
 			h.next.Cancel(h.cause)
 		case len(h.kept) > 0:
@@ -158,13 +160,13 @@ func (h *Hold) Begin() {
 // ignored its window.
 func (h *Hold) Data(b []byte) {
 	h.mu.Lock()
+	if h.over || h.dropping {
+		h.mu.Unlock()
+		return
+	}
 	if h.direct {
 		h.mu.Unlock()
 		h.next.Data(b)
-		return
-	}
-	if h.over {
-		h.mu.Unlock()
 		return
 	}
 	if len(h.kept) >= HoldMax {
@@ -179,12 +181,12 @@ func (h *Hold) Data(b []byte) {
 // End implements [Request].
 func (h *Hold) End() {
 	h.mu.Lock()
-	if h.direct {
+	if h.direct && !h.dropping {
 		h.mu.Unlock()
 		h.next.End()
 		return
 	}
-	h.ended = !h.over
+	h.ended = !h.over && !h.dropping
 	h.mu.Unlock()
 }
 
