@@ -24,6 +24,8 @@ type Config struct {
 	// Policies wrap the handling of every call, the first outermost.
 	Policies []func(rpc.Handler) rpc.Handler
 
+	REST REST
+
 	// CORSOrigins are the web origins whose pages may call, such as
 	// "https://app.example.com"; "*" is any, without credentials. None: no other
 	// origin may.
@@ -70,6 +72,24 @@ type Backend struct {
 	// Services names the services of this backend ("package.Service") if neither
 	// descriptors nor reflection tell.
 	Services []string
+}
+
+// REST says which HTTP rules there are besides the google.api.http annotations of the
+// descriptors.
+type REST struct {
+	// HTTPRules are service configurations whose http rules count instead of the
+	// annotations of the methods that they name; a later one goes before those before it.
+	HTTPRules []HTTPRulesFile
+	// Naming makes a rule of the name of each method that has none, such as
+	// "POST /api/{service:kebab}/{method:kebab}". Empty is none.
+	Naming string
+}
+
+// An HTTPRulesFile is a service configuration (google.api.Service) in YAML or JSON, of
+// which http counts.
+type HTTPRulesFile struct {
+	Name string // for errors and lists of routes
+	Data []byte
 }
 
 // Limits bound what a peer can make the gateway spend. Zero is the default named at

@@ -18,6 +18,7 @@ import (
 type schemas struct {
 	store    *schema.Store
 	watchers []*schema.Watcher // by backend; nil for one that is not asked
+	rules    schema.RuleOptions
 }
 
 func newSchemas(g *Gateway) (*schemas, error) {
@@ -30,6 +31,10 @@ func newSchemas(g *Gateway) (*schemas, error) {
 		}
 	}
 	s := &schemas{store: schema.NewStore(n, pinned), watchers: make([]*schema.Watcher, n)}
+	var err error
+	if s.rules, err = cfg.REST.ruleOptions(); err != nil {
+		return nil, err
+	}
 	given := len(cfg.DescriptorSets) > 0
 	if given {
 		found, err := schema.FromDescriptorSets(cfg.DescriptorSets...)

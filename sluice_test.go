@@ -179,6 +179,23 @@ func TestSchema(t *testing.T) {
 	t.Errorf("no schema: %+v", g.Status())
 }
 
+// TestREST: what is wrong with rules is said at once.
+func TestREST(t *testing.T) {
+	for want, rest := range map[string]sluice.REST{
+		"":                       {HTTPRules: []sluice.HTTPRulesFile{{Name: "r.yaml", Data: []byte("http: {rules: []}")}}, Naming: "GET /{method}"},
+		"HTTP rules r.yaml:1:1:": {HTTPRules: []sluice.HTTPRulesFile{{Name: "r.yaml", Data: []byte("- a")}}},
+		"naming pattern":         {Naming: "GET /x"},
+	} {
+		g, err := sluice.New(sluice.Config{Backends: []sluice.Backend{{Handler: testServer(t)}}, REST: rest})
+		if err == nil {
+			g.Close()
+		}
+		if (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}
+
 // TestTwoBackends: each call goes to the backend that has the service.
 func TestTwoBackends(t *testing.T) {
 	other := grpc.NewServer()

@@ -179,6 +179,8 @@ func TestMessages(t *testing.T) {
 		"junk.binpb":  "\xff\xff\xff\xff",
 		"empty.binpb": "",
 		"junk.pem":    "hello",
+		"rules.yaml":  "http:\n  rules:\n  - selector: a.B.C\n    gett: /v1\n",
+		"rest.yaml":   "backends: [localhost:50051]\nrest: {http_rules: rules.yaml}\n",
 	}
 	for name, c := range map[string]struct {
 		args []string
@@ -221,6 +223,10 @@ func TestMessages(t *testing.T) {
 		"JSON image":            {[]string{"serve", "--schema=image.json", "a:1"}, nil, 1, "schema image.json describes nothing"},
 		"unreadable schema":     {[]string{"serve", "--schema=junk.binpb", "a:1"}, nil, 1, "junk.binpb is not a descriptor set"},
 		"empty schema":          {[]string{"serve", "--schema=empty.binpb", "a:1"}, nil, 1, "describes nothing"},
+		"missing rules":         {[]string{"serve", "--http-rules=none.yaml", "a:1"}, nil, 1, "HTTP rules none.yaml: there is no such file"},
+		"bad rules":             {[]string{"serve", "--http-rules=rules.yaml", "a:1"}, nil, 1, "HTTP rules rules.yaml:4:5: "},
+		"bad rules in check":    {[]string{"check", "rest.yaml"}, nil, 1, "HTTP rules rules.yaml:4:5: "},
+		"bad naming":            {[]string{"serve", "--naming=/api/{method}", "a:1"}, nil, 2, "--naming: naming pattern \"/api/{method}\": write a verb"},
 		"bad origin":            {[]string{"serve", "--cors-origin=app.example", "a:1"}, nil, 2, "is not an origin"},
 		"version":               {[]string{"version"}, nil, 0, "sluice "},
 		"help":                  {nil, nil, 0, "Available Commands"},

@@ -25,11 +25,16 @@ func build(c *config.Config, log *slog.Logger, lines io.Writer) (*parts, error) 
 		CORSOrigins: c.CORSOrigins, Limits: c.Limits, Timeouts: c.Timeouts, Logger: log,
 		AccessLog: lines, AccessLogJSON: c.Log.Format == "json", DisableAccessLog: !c.Log.Calls || c.Log.Level > slog.LevelInfo,
 	}}
-	schema, err := descriptors.Keep(descriptors.Files{Schema: c.Schema, ProtoPaths: c.ProtoPaths}, log)
+	files, err := descriptors.Keep(descriptors.Files{Schema: c.Schema, ProtoPaths: c.ProtoPaths}, log)
 	if err != nil {
 		return nil, err
 	}
-	p.schema, p.gateway.DescriptorSets = schema, schema.Sets()
+	p.schema, p.gateway.DescriptorSets = files, files.Sets()
+	rules, err := readRules(&c.REST)
+	if err != nil {
+		return nil, err
+	}
+	p.gateway.REST = rules
 	for i := range c.Backends {
 		b := &c.Backends[i]
 		one := sluice.Backend{Target: b.Target, Authority: b.Authority, Balance: b.Balance,

@@ -17,6 +17,7 @@ type Config struct {
 	BackendTLS  ClientTLS // for backends that have none of their own
 	Schema      []string
 	ProtoPaths  []string
+	REST        REST
 	CORSOrigins []string
 	Log         Log
 	Limits      sluice.Limits
@@ -37,6 +38,12 @@ type ServerTLS struct {
 // certificate authorities.
 type ClientTLS struct {
 	CA, Cert, Key, ServerName string
+}
+
+// REST are the HTTP rules besides those of the descriptors.
+type REST struct {
+	HTTPRules []string // files
+	Naming    string
 }
 
 // Log is what goes to standard error.

@@ -161,6 +161,7 @@ backends:
     services: [a.B, a.C]
     authority: other.example.com
 schema: [a.binpb, b.binpb]
+rest: {http_rules: [r.yaml], naming: "POST /{service}/{method}"}
 cors_origins: ["https://app.example.com"]
 log: {level: debug, format: json, calls: false}
 limits:
@@ -188,6 +189,7 @@ func TestRead(t *testing.T) {
 			HealthService: "a.B", Services: []string{"a.B", "a.C"}, Authority: "other.example.com", origin: "s.yaml:8"},
 	}
 	want.Schema, want.CORSOrigins = []string{"a.binpb", "b.binpb"}, []string{"https://app.example.com"}
+	want.REST = REST{HTTPRules: []string{"r.yaml"}, Naming: "POST /{service}/{method}"}
 	want.Log = Log{Level: slog.LevelDebug, Format: "json"}
 	want.Limits.MessageBytes, want.Limits.StreamsPerConn = 1<<20, 7
 	want.Timeouts.Drain, want.Timeouts.FirstByte = 5*time.Second, -1
@@ -195,7 +197,7 @@ func TestRead(t *testing.T) {
 	if diff := cmp.Diff(want, c, cmp.AllowUnexported(Config{}, Backend{})); diff != "" {
 		t.Error(diff)
 	}
-	if got := c.Origin("limits.message_bytes"); got != "s.yaml:20" {
+	if got := c.Origin("limits.message_bytes"); got != "s.yaml:21" {
 		t.Errorf("origin of message_bytes is %q", got)
 	}
 	if got := c.Origin("timeouts.idle"); got != "default" {

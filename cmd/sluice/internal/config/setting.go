@@ -64,6 +64,10 @@ func (c *Config) Settings() []Setting {
 			Help: "the services, as .proto, descriptor set or buf image (repeatable); by default the backends are asked by reflection"},
 		{Key: "proto_paths", Flag: "proto-path", Arg: "DIR", Value: list(&c.ProtoPaths, nil),
 			Help: "where .proto files and their imports are looked for (repeatable)"},
+		{Key: "rest.http_rules", Flag: "http-rules", Arg: "FILE", Value: list(&c.REST.HTTPRules, nil),
+			Help: "service configuration (YAML or JSON) whose http rules go before the annotations of methods (repeatable)"},
+		{Key: "rest.naming", Flag: "naming", Arg: "PATTERN", Value: naming(&c.REST.Naming),
+			Help: "a rule for methods that have none, as \"POST /api/{service:kebab}/{method:kebab}\""},
 		{Key: "cors_origins", Flag: "cors-origin", Arg: "ORIGIN", Value: list(&c.CORSOrigins, checkOrigin),
 			Help: "web origin whose pages may call, as https://app.example.com, or * for all (repeatable)"},
 

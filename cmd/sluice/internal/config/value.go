@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sluice-rpc/sluice/internal/backend"
+	"github.com/sluice-rpc/sluice/internal/schema"
 )
 
 // A Value is a place in a configuration that text can be written to. It is a
@@ -178,6 +179,18 @@ func oneOf(p *string, choices ...string) Value {
 
 func balance(p *string) Value {
 	return oneOf(p, string(backend.LeastRequests), string(backend.RoundRobin))
+}
+
+func naming(p *string) Value {
+	return value{"pattern", func(s string) error {
+		if s != "" {
+			if _, err := schema.ParseNaming(s); err != nil {
+				return err
+			}
+		}
+		*p = s
+		return nil
+	}, func() string { return *p }}
 }
 
 func target(p *string) Value {
