@@ -47,7 +47,7 @@ func newDecoder(types *Types, dst, json []byte, o *DecodeOptions) decoder {
 		scanner: scanner{in: json}, types: types, out: dst,
 		limit: len(dst) + math.MaxInt32, // protobuf's own
 		depth: MaxDepth, maxBraces: math.MaxInt,
-		rescan: maxRescan*len(json) + 64<<10,
+		rescan: maxRescan*len(json) + 1<<20,
 	}
 	if o != nil {
 		d.discard = o.DiscardUnknown
@@ -84,6 +84,9 @@ func (d *decoder) finish(dst []byte) ([]byte, error) {
 // that one value is the most that is written too much.
 func (d *decoder) fits() bool {
 	if len(d.out) <= d.limit {
+		if cap(d.out)-len(d.out) < 16 {
+			d.grow(len(d.out)) // less is left behind than when append grows it, by a quarter at a time
+		}
 		return true
 	}
 	d.overflowed = true
@@ -267,7 +270,7 @@ func (d *decoder) messageField(f *field) bool {
 		if !d.message(f.message) {
 			return false
 		}
-		d.tag(f.tag + uint64(protowire.EndGroupType-protowire.StartGroupType))
+		d.tag(endGroup(f.tag))
 		return true
 	}
 	at := d.openLength()

@@ -7,10 +7,10 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// maxRescan bounds how much of the input is read twice: each byte as often as this, on
-// average. Only an Any whose "@type" is not its first member is searched for it; many
-// of them in each other, each with its type behind the rest, would be work that is the
-// square of the depth for who sends it.
+// maxRescan bounds how much of the input is read twice: each byte as often as this on
+// average, and a megabyte. Only an Any whose "@type" is not its first member is searched
+// for it. Many of them in each other, each with its type at its end, are read as often
+// as they are deep, which is too much of a long document.
 const maxRescan = 16
 
 // any reads a google.protobuf.Any: the members of the message in it, or, if that has a

@@ -75,25 +75,16 @@ func (s *scanner) got(at int) string {
 // maxClip is how much of a value an error repeats.
 const maxClip = 40
 
-// clip returns text for an error, in quotes if it is none yet and no number or word.
+// clip returns text that peers choose for an error: not all of it.
 func clip(text []byte) string {
-	return clipTo(text, maxClip)
-}
-
-// clipKey returns the key of a map for the path of an error.
-func clipKey(key []byte) string {
-	return clipTo(key, maxClip)
-}
-
-func clipTo(text []byte, n int) string {
-	if len(text) > n {
-		text = text[:n]
-		for len(text) > 0 && !utf8.RuneStart(text[len(text)-1]) {
-			text = text[:len(text)-1]
-		}
-		return strings.ToValidUTF8(string(text[:max(len(text)-1, 0)]), "�") + "…"
+	if len(text) <= maxClip {
+		return strings.ToValidUTF8(string(text), "�")
 	}
-	return strings.ToValidUTF8(string(text), "�")
+	n := maxClip - 1
+	for n > 0 && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return strings.ToValidUTF8(string(text[:n]), "�") + "…"
 }
 
 // kindNames say what JSON a kind expects.
@@ -146,7 +137,7 @@ func (d *decoder) wrong(f *field, at int) bool {
 }
 
 func (d *decoder) wrongKey(f *field, key []byte, at int) bool {
-	return d.fail(at, "expects "+expected(f)+" as the key, got "+strconv.Quote(clip(key)))
+	return d.fail(at, "expects "+expected(f.key)+" as the key, got "+strconv.Quote(clip(key)))
 }
 
 // unknownName is for a name that an enum does not have.
@@ -182,7 +173,7 @@ func nearest(name string, names []string) string {
 		return ""
 	}
 	sort.Strings(names)
-	best, found := max(1, len(name)/3)+1, ""
+	best, found := min(max(1, len(name)/3), 3)+1, ""
 	for _, n := range names {
 		if len(n) > longest || len(n) > len(name)+best || len(name) > len(n)+best {
 			continue

@@ -30,7 +30,7 @@ func (d *decoder) mapField(f *field) bool {
 			return d.wrongKey(f, d.plain(raw, escaped), at)
 		}
 		if keys.has(d.out, length+1) {
-			return d.fail(at, "the key "+clip(d.plain(raw, escaped))+" is there twice")
+			return d.fail(at, "the key "+strconv.Quote(clip(d.plain(raw, escaped)))+" is there twice")
 		}
 		if !d.colon() {
 			return false
@@ -46,7 +46,7 @@ func (d *decoder) mapField(f *field) bool {
 			}
 		}
 		if !ok {
-			return d.within("[" + clipKey(d.plain(raw, escaped)) + "]")
+			return d.within("[" + clip(d.plain(raw, escaped)) + "]")
 		}
 		d.closeLength(length)
 		keys.add(d.out, entry)

@@ -106,13 +106,8 @@ func (d *decoder) float(f *field, bits int) (float64, bool) {
 	at := d.pos
 	raw, ok := d.numeral()
 	if !ok && d.err == nil { // a string that is no number; raw is its text
-		switch string(raw) {
-		case "NaN":
-			return math.NaN(), true
-		case "Infinity":
-			return math.Inf(1), true
-		case "-Infinity":
-			return math.Inf(-1), true
+		if v, ok := notFinite(raw); ok {
+			return v, true
 		}
 	}
 	if ok {
@@ -121,6 +116,19 @@ func (d *decoder) float(f *field, bits int) (float64, bool) {
 		}
 	}
 	return 0, d.wrong(f, at)
+}
+
+// notFinite reads the names of values that JSON has no numbers for.
+func notFinite(text []byte) (float64, bool) {
+	switch string(text) {
+	case "NaN":
+		return math.NaN(), true
+	case "Infinity":
+		return math.Inf(1), true
+	case "-Infinity":
+		return math.Inf(-1), true
+	}
+	return 0, false
 }
 
 func (d *decoder) boolean(f *field) (uint64, bool) {

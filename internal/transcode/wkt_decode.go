@@ -22,6 +22,13 @@ const (
 	valueList   = 6<<3 | uint64(protowire.BytesType)
 )
 
+// How their text looks, for errors.
+const (
+	timestampForm = `a time between the years 1 and 9999, like "2006-01-02T15:04:05.999Z"`
+	durationForm  = `a duration of at most 315576000000 seconds, like "3.5s"`
+	maskForm      = `names of fields with commas between them, like "displayName,address.city"`
+)
+
 // The fields of Struct and ListValue.
 var (
 	structFields = &field{
@@ -40,9 +47,9 @@ func (d *decoder) wellKnown(m *Message) bool {
 	case wktAny:
 		return d.any()
 	case wktTimestamp:
-		return d.timeText("a time like \"2006-01-02T15:04:05.999Z\"", parseTimestamp)
+		return d.timeText(timestampForm, parseTimestamp)
 	case wktDuration:
-		return d.timeText("a duration like \"3.5s\", of at most 10,000 years", parseDuration)
+		return d.timeText(durationForm, parseDuration)
 	case wktWrapper:
 		m.compile()
 		return d.scalar(m.fields[0], m.fields[0].tag, false)
@@ -120,20 +127,19 @@ func (d *decoder) timeText(what string, parse func(text []byte) (seconds int64, 
 		d.pos = at
 		return d.expect(what)
 	}
-	d.putTime(seconds, nanos)
+	d.putTime(seconds, nanos, false)
 	return true
 }
 
-func (d *decoder) putTime(seconds int64, nanos int32) {
-	d.varint(varint1, uint64(seconds), false)
-	d.varint(varint2, uint64(nanos), false)
+func (d *decoder) putTime(seconds int64, nanos int32, zero bool) {
+	d.varint(varint1, uint64(seconds), zero)
+	d.varint(varint2, uint64(nanos), zero)
 }
 
 // fieldMask reads a FieldMask: paths in camel case, with commas between them.
 func (d *decoder) fieldMask() bool {
-	const what = "a string of field names with commas between them, like \"displayName,address.city\""
 	if d.peek() != '"' {
-		return d.expect(what)
+		return d.expect(maskForm)
 	}
 	at := d.pos
 	raw, escaped, ok := d.text()
@@ -148,7 +154,7 @@ func (d *decoder) fieldMask() bool {
 	}
 	if !d.maskPaths(text, false) {
 		d.pos = at
-		return d.expect(what)
+		return d.expect(maskForm)
 	}
 	return true
 }
