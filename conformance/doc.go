@@ -8,7 +8,8 @@
 //	TestHonest    the reverse: a fast client that is not to be punished
 //	TestWeb       clients of browsers, in Node and in Chromium
 //
-// The directory internal/attack has the floods, web has the clients of browsers. Everything that
-// is run is pinned in go.mod (as tools) or in web/package-lock.json. SLUICE names the
+// The directory routes has judges of its own, for what needs no running command. The
+// directory internal/attack has the floods, web has the clients of browsers. Everything
+// that is run is pinned in go.mod (as tools) or in web/package-lock.json. SLUICE names the
 // command to test; without it the one of this repository is built.
 package conformance
