@@ -559,3 +559,40 @@ func TestRestartOfOneOfTwo(t *testing.T) {
 		}
 	})
 }
+
+// TestConnected: who asks to be told hears of each endpoint that can serve anew, and not
+// of connections that only help others.
+func TestConnected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNet(t)
+		n.setup = auto
+		times := 0
+		b := open(t, n, addr1, func(c *Config) { c.Connected = func() { times++ } })
+		want := func(n int) {
+			t.Helper()
+			synctest.Wait()
+			b.mu.Lock() // it is called with it
+			defer b.mu.Unlock()
+			if times != n {
+				t.Errorf("told %d times, want %d", times, n)
+			}
+		}
+		sleep(3 * time.Second)
+		want(0)
+		n.set(addr1, true)
+		sleep(10 * time.Second)
+		want(1)
+		n.open(addr1)[0].end(errors.New("connection reset by peer"), exchange.Disconnected)
+		sleep(10 * time.Second)
+		want(2)
+		b.mu.Lock()
+		b.endpoints[0].grow.Store(true)
+		b.mu.Unlock()
+		b.kick()
+		sleep(time.Second)
+		if got := len(n.open(addr1)); got != 2 {
+			t.Fatalf("%d connections", got)
+		}
+		want(2)
+	})
+}
