@@ -31,7 +31,6 @@ type file struct {
 	name     string
 	imports  []string
 	services []string // full names
-	cost     int      // an estimate of the memory that its descriptors will take
 }
 
 // part is a kind of message in descriptor.proto, by the numbers of the fields that
@@ -68,6 +67,9 @@ func scan(raw []byte) (*file, error) {
 	var pkg string
 	var services [][]byte
 	err := fields(raw, func(num protowire.Number, _ uint64, data []byte) error {
+		if data == nil {
+			return nil // a number where a string belongs is an unknown field
+		}
 		switch num {
 		case 1:
 			f.name = string(data)
@@ -89,25 +91,21 @@ func scan(raw []byte) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.name == "" || len(f.name) > maxName {
+	if f.name == "" || len(f.name) > maxName || len(pkg) > maxName {
 		return nil, errName
-	}
-	f.cost, err = filePart.cost(raw, 0, 0)
-	if f.cost += len(raw); err == nil && f.cost > maxCost {
-		err = errCost
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reflection: file %q: %w", f.name, err)
 	}
 	for _, service := range services {
 		var name string
 		if err := fields(service, func(num protowire.Number, _ uint64, data []byte) error {
-			if num == 1 {
+			if num == 1 && data != nil {
 				name = string(data)
 			}
 			return nil
 		}); err != nil {
 			return nil, err
+		}
+		if len(name) > maxName {
+			return nil, errName
 		}
 		if pkg != "" {
 			name = pkg + "." + name
@@ -115,6 +113,15 @@ func scan(raw []byte) (*file, error) {
 		f.services = append(f.services, name)
 	}
 	return f, nil
+}
+
+// cost estimates the memory that the descriptors of a file will take.
+func (f *file) cost() (int, error) {
+	n, err := filePart.cost(f.raw, 0, 0)
+	if err != nil {
+		return 0, fmt.Errorf("reflection: file %q: %w", f.name, err)
+	}
+	return n + len(f.raw), nil
 }
 
 var (
@@ -132,8 +139,8 @@ func (p *part) cost(b []byte, scope, depth int) (int, error) {
 	if p.name != 0 {
 		name := 0
 		if err := fields(b, func(num protowire.Number, _ uint64, data []byte) error {
-			if num == p.name {
-				name = len(data)
+			if num == p.name && data != nil {
+				name = max(name, len(data))
 			}
 			return nil
 		}); err != nil {

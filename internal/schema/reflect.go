@@ -67,7 +67,6 @@ type collection struct {
 	named   map[string]bool // files that were imported
 	missing []string        // those of them that were not asked for
 	reason  string          // why a service was refused
-	cost    int
 }
 
 // ask asks for the files of services, and then for those that they import.
@@ -113,9 +112,6 @@ func (c *collection) take(a *answer) error {
 		if len(c.files) >= maxFiles {
 			return fmt.Errorf("reflection: more than %d files", maxFiles)
 		}
-		if c.cost += f.cost; c.cost > maxCost {
-			return fmt.Errorf("reflection: %w", errCost)
-		}
 		c.files[name] = f
 		c.order = append(c.order, f)
 		for _, s := range f.services {
@@ -137,7 +133,7 @@ func (c *collection) take(a *answer) error {
 
 func fileName(raw []byte) (name string, err error) {
 	err = fields(raw, func(num protowire.Number, _ uint64, data []byte) error {
-		if num == 1 {
+		if num == 1 && data != nil {
 			name = string(data)
 		}
 		return nil
@@ -154,6 +150,16 @@ func (c *collection) build(services []string, old *Schema) (*Schema, error) {
 	}
 	if len(c.files) == 0 && len(services) > 0 {
 		return nil, fmt.Errorf("reflection: the backend lists the service %q and has no descriptor of it: %s", services[0], c.reason)
+	}
+	cost := 0
+	for _, f := range c.order {
+		n, err := f.cost()
+		if err != nil {
+			return nil, err
+		}
+		if cost += n; cost > maxCost {
+			return nil, fmt.Errorf("reflection: %w", errCost)
+		}
 	}
 	all := make([]*descriptorpb.FileDescriptorProto, 0, len(c.order))
 	for _, f := range c.order {

@@ -131,14 +131,14 @@ func fromFiles(files []*descriptorpb.FileDescriptorProto, only []string, old *Sc
 }
 
 // merge makes one set of files in which no two have the same name, with the imports
-// that everybody has. Files below google/ come in different versions with everything
-// that was compiled, and they only ever grow: there the first does for all.
+// that everybody has. Those come in different versions with everything that was
+// compiled, and they only ever grow: there the first does for all.
 func merge(files []*descriptorpb.FileDescriptorProto) (*descriptorpb.FileDescriptorSet, error) {
 	byName := make(map[string]*descriptorpb.FileDescriptorProto, len(files))
 	set := &descriptorpb.FileDescriptorSet{}
 	for _, f := range files {
 		if old := byName[f.GetName()]; old != nil {
-			if !same(old, f) && !strings.HasPrefix(f.GetName(), "google/") {
+			if !same(old, f) && !everybodys(f.GetName()) {
 				return nil, fmt.Errorf("file %q is there twice and not the same", f.GetName())
 			}
 			continue
@@ -159,6 +159,16 @@ func merge(files []*descriptorpb.FileDescriptorProto) (*descriptorpb.FileDescrip
 		}
 	}
 	return set, nil
+}
+
+// everybodys says whether a file is one of those that others import and nobody owns.
+func everybodys(file string) bool {
+	for _, dir := range []string{"google/api/", "google/longrunning/", "google/protobuf/", "google/rpc/", "google/type/"} {
+		if strings.HasPrefix(file, dir) {
+			return true
+		}
+	}
+	return false
 }
 
 // same says whether two files with one name are the same but for what compilers add:

@@ -59,6 +59,41 @@ func TestFromDescriptorSets(t *testing.T) {
 	}
 }
 
+// TestMerge: sets that were compiled apart.
+func TestMerge(t *testing.T) {
+	set := func(files ...*descriptorpb.FileDescriptorProto) []byte {
+		return marshal(t, &descriptorpb.FileDescriptorSet{File: files})
+	}
+	commented := testFile("t.proto")
+	commented.SourceCodeInfo = &descriptorpb.SourceCodeInfo{Location: []*descriptorpb.SourceCodeInfo_Location{{Path: []int32{4, 0}, Span: []int32{1, 2, 3}}}}
+	image := testFile("t.proto")
+	image.ProtoReflect().SetUnknown([]byte{0xd2, 0xf6, 0x03, 0x02, 0x08, 0x01}) // field 8042, by buf
+	api := func(field string) *descriptorpb.FileDescriptorProto {
+		f := version(field)
+		f.Name, f.Package, f.Service = proto.String("google/api/http.proto"), proto.String("google.api"), nil
+		return f
+	}
+	for name, test := range map[string]struct {
+		sets [][]byte
+		err  string
+	}{
+		"comments":            {[][]byte{set(testFile("t.proto")), set(commented)}, ""},
+		"image":               {[][]byte{set(image), set(testFile("t.proto"))}, ""},
+		"versions of google":  {[][]byte{set(testFile("t.proto"), api("a")), set(api("b"))}, ""},
+		"versions":            {[][]byte{set(version("a")), set(version("b"))}, `file "t.proto" is there twice and not the same`},
+		"one name, two files": {[][]byte{set(testFile("t.proto")), set(testFile("u.proto"))}, "descriptors: "},
+	} {
+		s, err := FromDescriptorSets(test.sets...)
+		if test.err != "" {
+			if err == nil || !strings.Contains(err.Error(), test.err) {
+				t.Errorf("%s: got %v", name, err)
+			}
+		} else if err != nil || s.Lookup("/t.S/Get") == nil || s.Method("/t.S/Get") == nil || s.Method("/t.S/No") != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func FuzzFromDescriptorSets(f *testing.F) {
 	f.Add(marshal(f, &descriptorpb.FileDescriptorSet{File: []*descriptorpb.FileDescriptorProto{testFile("t.proto")}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
