@@ -39,7 +39,7 @@ type decoder struct {
 	dropped    bool // the last value was an enum's name that nobody knows, and nothing was written
 	overflowed bool // out is over the limit
 
-	seen []uint64 // bits of the fields and oneofs of the messages that are open
+	seen []uint64 // of the messages that are open, see seenBits
 }
 
 func newDecoder(types *Types, dst, json []byte, o *DecodeOptions) decoder {
@@ -110,7 +110,7 @@ func (d *decoder) message(m *Message) bool {
 
 // open reads the brace or bracket that a value begins with.
 func (d *decoder) open(c byte, what string) bool {
-	if d.peek() != c {
+	if d.at() != c {
 		return d.expect(what)
 	}
 	if d.braces++; d.braces > d.maxBraces {
@@ -130,8 +130,8 @@ func (d *decoder) object(m *Message, typeAt int) bool {
 	if !d.open('{', "an object") {
 		return false
 	}
-	seen := len(d.seen)
-	for range (len(m.fields)+m.desc.Oneofs().Len())/64 + 1 {
+	seen := seenBits{wide: len(d.seen)}
+	for range m.wide {
 		d.seen = append(d.seen, 0)
 	}
 	for next, first := 0, true; d.more(first, '}'); first = false {
@@ -143,11 +143,11 @@ func (d *decoder) object(m *Message, typeAt int) bool {
 		if f == nil {
 			continue
 		}
-		if !d.mark(seen, f.index) {
+		if !d.mark(&seen, f.index) {
 			return d.fail(at, fmt.Sprintf("the field %q is there twice", f.jsonName))
 		}
 		next = f.index + 1
-		if !d.field(m, f, at, seen) {
+		if !d.field(m, f, at, &seen) {
 			return d.within(f.jsonName)
 		}
 	}
@@ -157,18 +157,28 @@ func (d *decoder) object(m *Message, typeAt int) bool {
 	d.braces--
 	if !d.partial {
 		for _, f := range m.required {
-			if d.seen[seen+f.index/64]>>(f.index%64)&1 == 0 {
+			if d.mark(&seen, f.index) {
 				return d.fail(d.pos-1, fmt.Sprintf("the required field %q is missing", f.jsonName))
 			}
 		}
 	}
-	d.seen = d.seen[:seen]
+	d.seen = d.seen[:seen.wide]
 	return true
 }
 
-// mark sets a bit of those that begin at seen. It is false if it was set.
-func (d *decoder) mark(seen, bit int) bool {
-	word, mask := &d.seen[seen+bit/64], uint64(1)<<(bit%64)
+// seenBits are a bit for each field of a message, and then for each oneof: the first 64
+// in it, more of them in decoder.seen.
+type seenBits struct {
+	few  uint64
+	wide int // where the others begin
+}
+
+// mark sets a bit. It is false if it was set.
+func (d *decoder) mark(seen *seenBits, bit int) bool {
+	word, mask := &seen.few, uint64(1)<<(bit%64)
+	if bit >= 64 {
+		word = &d.seen[seen.wide+bit/64-1]
+	}
 	if *word&mask != 0 {
 		return false
 	}
@@ -180,7 +190,7 @@ func (d *decoder) mark(seen, bit int) bool {
 // the members are in the order of the descriptor, as they mostly are. Without a field
 // the value was skipped.
 func (d *decoder) name(m *Message, next, typeAt int) (f *field, ok bool) {
-	if d.peek(); next < len(m.fields) {
+	if next < len(m.fields) {
 		if quoted := m.fields[next].quoted; len(d.in)-d.pos > len(quoted) && string(d.in[d.pos:d.pos+len(quoted)]) == quoted {
 			d.pos += len(quoted)
 			return m.fields[next], d.colon()
@@ -234,8 +244,8 @@ func (d *decoder) skipValue() bool {
 }
 
 // field reads the value of a field.
-func (d *decoder) field(m *Message, f *field, at, seen int) bool {
-	if c := d.peek(); c == 'n' && !f.null {
+func (d *decoder) field(m *Message, f *field, at int, seen *seenBits) bool {
+	if d.at() == 'n' && !f.null {
 		if f.required && !d.partial {
 			return d.fail(d.pos, "is required, and null is no value")
 		}

@@ -16,7 +16,6 @@ const maxRescan = 16
 // any reads a google.protobuf.Any: the members of the message in it, or, if that has a
 // JSON form of its own, this form as "value"; and its type as "@type", in any place.
 func (d *decoder) any() bool {
-	d.peek()
 	start, maxBraces := d.pos, d.maxBraces
 	if !d.open('{', "an object") {
 		return false
@@ -81,7 +80,7 @@ func (d *decoder) anyType() (*Message, bool) {
 		return nil, false
 	}
 	at := d.pos
-	if d.peek() != '"' {
+	if d.at() != '"' {
 		return nil, d.expect("a string")
 	}
 	raw, escaped, ok := d.text()
@@ -106,7 +105,6 @@ func (d *decoder) anyType() (*Message, bool) {
 func (d *decoder) anyValue(m *Message, typeAt int) bool {
 	found := false
 	for first := true; d.more(first, '}'); first = false {
-		d.peek()
 		at := d.pos
 		raw, escaped, ok := d.text()
 		if !ok || !d.colon() {

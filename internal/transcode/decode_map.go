@@ -18,7 +18,6 @@ func (d *decoder) mapField(f *field) bool {
 	}
 	var keys keySet
 	for first := true; d.more(first, '}'); first = false {
-		d.peek()
 		at, entry := d.pos, len(d.out)
 		raw, escaped, ok := d.text()
 		if !ok {

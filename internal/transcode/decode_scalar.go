@@ -38,7 +38,6 @@ func (d *decoder) scalar(f *field, tag uint64, zero bool) bool {
 
 // integer is scalar for all kinds of them.
 func (d *decoder) integer(f *field, tag uint64, zero bool) bool {
-	d.peek()
 	at := d.pos
 	if raw, ok := d.numeral(); ok && d.putInteger(f.kind, tag, raw, zero) {
 		return true
@@ -84,7 +83,7 @@ func (d *decoder) putInteger(kind protoreflect.Kind, tag uint64, raw []byte, zer
 
 // numeral reads a number, which may be in quotes.
 func (d *decoder) numeral() ([]byte, bool) {
-	if d.pos < len(d.in) && d.in[d.pos] == '"' {
+	if d.at() == '"' {
 		raw, escaped, ok := d.text()
 		if !ok {
 			return nil, false
@@ -102,7 +101,6 @@ func (d *decoder) numeral() ([]byte, bool) {
 }
 
 func (d *decoder) float(f *field, bits int) (float64, bool) {
-	d.peek()
 	at := d.pos
 	raw, ok := d.numeral()
 	if !ok && d.err == nil { // a string that is no number; raw is its text
@@ -132,7 +130,7 @@ func notFinite(text []byte) (float64, bool) {
 }
 
 func (d *decoder) boolean(f *field) (uint64, bool) {
-	switch d.peek() {
+	switch d.at() {
 	case 't':
 		return 1, d.literal("true")
 	case 'f':
@@ -145,8 +143,7 @@ func (d *decoder) boolean(f *field) (uint64, bool) {
 // that there is nothing to write.
 func (d *decoder) enum(f *field) (protoreflect.EnumNumber, bool) {
 	d.dropped = false
-	c := d.peek()
-	at := d.pos
+	c, at := d.at(), d.pos
 	switch {
 	case c == '"':
 		raw, escaped, ok := d.text()
@@ -175,7 +172,7 @@ func (d *decoder) enum(f *field) (protoreflect.EnumNumber, bool) {
 }
 
 func (d *decoder) stringField(f *field, tag uint64, zero bool) bool {
-	if d.peek() != '"' {
+	if d.at() != '"' {
 		return d.wrong(f, d.pos)
 	}
 	raw, escaped, ok := d.text()
@@ -198,7 +195,7 @@ func (d *decoder) string(tag uint64, raw []byte, escaped bool) {
 }
 
 func (d *decoder) bytesField(f *field, tag uint64, zero bool) bool {
-	if d.peek() != '"' {
+	if d.at() != '"' {
 		return d.wrong(f, d.pos)
 	}
 	at := d.pos

@@ -39,14 +39,13 @@ func (w *maskWalk) message(m *Message, prefix string, depth int) bool {
 	if depth == 0 {
 		return w.tooDeep()
 	}
-	if w.peek() != '{' {
+	if w.at() != '{' {
 		return w.expect("an object")
 	}
 	w.pos++
 	m.compile()
 	seen := make([]bool, len(m.fields))
 	for first := true; w.more(first, '}'); first = false {
-		w.peek()
 		at := w.pos
 		raw, escaped, ok := w.text()
 		if !ok || !w.colon() {
@@ -76,7 +75,7 @@ func (w *maskWalk) message(m *Message, prefix string, depth int) bool {
 // field adds the paths of a field's value.
 func (w *maskWalk) field(f *field, path string, depth int) bool {
 	before := len(w.paths)
-	if w.peek() == '{' && f.message != nil && !f.list && f.message.wkt == notWellKnown {
+	if w.at() == '{' && f.message != nil && !f.list && f.message.wkt == notWellKnown {
 		if !w.message(f.message, path+".", depth-1) {
 			return false
 		}

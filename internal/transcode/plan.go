@@ -61,6 +61,7 @@ type Message struct {
 	byNumber map[protoreflect.FieldNumber]*field
 	byName   map[string]*field // JSON names and names of the .proto file
 	required []*field
+	wide     int // words of bits for the fields and oneofs, beyond the first
 
 	messageSet bool // proto1's, which JSON knows nothing of
 	oneofs     int  // synthetic ones counted
@@ -147,6 +148,8 @@ func (m *Message) compileOnce() {
 			m.required = append(m.required, f)
 		}
 	}
+	m.wide = (len(m.fields) + m.desc.Oneofs().Len()) / 64
+
 	// What the descriptor finds by a name decides: a JSON name wins over another
 	// field's name, and groups have names in lower case too.
 	for _, f := range m.fields[m.declared:] {

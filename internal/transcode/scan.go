@@ -30,6 +30,15 @@ func (s *scanner) peek() byte {
 	return 0
 }
 
+// at returns the byte at the position, or 0 at the end. Whoever reads a value finds
+// the position at its first byte, and leaves it behind its last.
+func (s *scanner) at() byte {
+	if s.pos < len(s.in) {
+		return s.in[s.pos]
+	}
+	return 0
+}
+
 // more tells whether there is another element or member before the end, and reads
 // what is in between. It is false at the end and on an error.
 func (s *scanner) more(first bool, end byte) bool {
@@ -45,6 +54,7 @@ func (s *scanner) more(first bool, end byte) bool {
 		return s.syntax("expects a comma or %q", end)
 	}
 	s.pos++
+	s.peek()
 	return true
 }
 
@@ -81,7 +91,7 @@ const (
 // text reads a string and checks it: UTF-8, no control characters, good escapes. What
 // it returns is for unescape if escaped is true.
 func (s *scanner) text() (raw []byte, escaped, ok bool) {
-	if s.peek() != '"' {
+	if s.at() != '"' {
 		return nil, false, s.syntax("expects a string")
 	}
 	in, i := s.in, s.pos+1

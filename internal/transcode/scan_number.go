@@ -160,6 +160,40 @@ func parseUint(raw []byte, bits int) (uint64, bool) {
 
 // parseFloat reads a number that is finite in so many bits.
 func parseFloat(raw []byte, bits int) (float64, bool) {
+	if v, ok := shortFloat(raw); ok && bits == 64 {
+		return v, true
+	}
 	v, err := strconv.ParseFloat(string(raw), bits)
 	return v, err == nil
+}
+
+// powers are those of ten that shortFloat needs.
+var powers = [16]float64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15}
+
+// shortFloat reads a number of few digits without an exponent. Such digits and the power
+// of ten below them are both exact as doubles, so that one division rounds correctly.
+func shortFloat(raw []byte) (float64, bool) {
+	negative := raw[0] == '-'
+	if negative {
+		raw = raw[1:]
+	}
+	if len(raw) > len(powers)-1 {
+		return 0, false
+	}
+	n, point := uint64(0), len(raw)-1
+	for i, c := range raw {
+		switch {
+		case digit(c):
+			n = n*10 + uint64(c-'0')
+		case c == '.':
+			point = i
+		default:
+			return 0, false
+		}
+	}
+	v := float64(n) / powers[len(raw)-1-point]
+	if negative {
+		v = -v
+	}
+	return v, true
 }

@@ -68,7 +68,7 @@ func (d *decoder) wellKnown(m *Message) bool {
 
 // value reads any JSON as a google.protobuf.Value.
 func (d *decoder) value() bool {
-	switch c := d.peek(); c {
+	switch c := d.at(); c {
 	case 'n':
 		return d.literal("null") && d.varint(valueNull, 0, true)
 	case 't':
@@ -114,7 +114,7 @@ func (d *decoder) value() bool {
 // timeText reads a Timestamp or Duration, which both have seconds as field 1 and
 // nanoseconds as field 2.
 func (d *decoder) timeText(what string, parse func(text []byte) (seconds int64, nanos int32, ok bool)) bool {
-	if d.peek() != '"' {
+	if d.at() != '"' {
 		return d.expect(what)
 	}
 	at := d.pos
@@ -138,7 +138,7 @@ func (d *decoder) putTime(seconds int64, nanos int32, zero bool) {
 
 // fieldMask reads a FieldMask: paths in camel case, with commas between them.
 func (d *decoder) fieldMask() bool {
-	if d.peek() != '"' {
+	if d.at() != '"' {
 		return d.expect(maskForm)
 	}
 	at := d.pos
