@@ -15,6 +15,13 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
+// Limits of the rules that a backend may have. Google's own APIs, all 1,739 services
+// together, have 14,286 rules, and at most nine for a method.
+const (
+	maxBindings = 100     // of one method
+	maxRules    = 1 << 16 // of a schema
+)
+
 // A Rule is a way to reach a method by HTTP (google/api/http.proto). Its field names are
 // checked: they are in the method's messages.
 type Rule struct {
@@ -60,8 +67,7 @@ func (e *RuleError) Error() string {
 // same method stay.
 func (s *Schema) Rules(o RuleOptions) (rules []*Rule, problems []error) {
 	for _, service := range s.services {
-		r, p := s.rules(service, o)
-		rules, problems = append(rules, r...), append(problems, p...)
+		rules, problems = s.appendRules(rules, problems, service, o)
 	}
 	return rules, problems
 }
@@ -70,21 +76,23 @@ func (s *Schema) Rules(o RuleOptions) (rules []*Rule, problems []error) {
 // service says; see [Schema.Rules].
 func (s *Snapshot) Rules(o RuleOptions) (rules []*Rule, problems []error) {
 	for _, service := range slices.Sorted(maps.Keys(s.services)) {
-		r, p := s.schemas[s.services[service][0]].rules(service, o)
-		rules, problems = append(rules, r...), append(problems, p...)
+		rules, problems = s.schemas[s.services[service][0]].appendRules(rules, problems, service, o)
 	}
 	return rules, problems
 }
 
-func (s *Schema) rules(service string, o RuleOptions) (rules []*Rule, problems []error) {
+func (s *Schema) appendRules(rules []*Rule, problems []error, service string, o RuleOptions) ([]*Rule, []error) {
 	d, err := s.files.FindDescriptorByName(protoreflect.FullName(service))
 	if err != nil {
-		return nil, nil // it is named and not described
+		return rules, problems // it is named and not described
 	}
 	methods := d.(protoreflect.ServiceDescriptor).Methods()
 	for i := range methods.Len() {
-		r, p := methodRules(methods.Get(i), o)
-		rules, problems = append(rules, r...), append(problems, p...)
+		if len(rules)+len(problems) > maxRules {
+			err := &RuleError{Method: methodName(methods.Get(i)), Source: "annotation", Reason: fmt.Sprintf("there are more than %d rules: all from here on are left out", maxRules)}
+			return rules, append(problems[:len(problems):len(problems)], err)
+		}
+		rules, problems = appendMethodRules(rules, problems, methods.Get(i), o)
 	}
 	return rules, problems
 }
@@ -119,14 +127,13 @@ type binding struct {
 	additional bool
 }
 
-func methodRules(md protoreflect.MethodDescriptor, o RuleOptions) (rules []*Rule, problems []error) {
+func appendMethodRules(rules []*Rule, problems []error, md protoreflect.MethodDescriptor, o RuleOptions) ([]*Rule, []error) {
 	bindings, err := bindingsOf(md, o)
 	if err != nil {
-		return nil, []error{&RuleError{Method: methodName(md), Source: "annotation", Reason: err.Error()}}
+		return rules, append(problems, &RuleError{Method: methodName(md), Source: "annotation", Reason: err.Error()})
 	}
 	for _, b := range bindings {
-		r, err := newRule(md, b)
-		if err != nil {
+		if r, err := newRule(md, b); err != nil {
 			problems = append(problems, err)
 		} else {
 			rules = append(rules, r)
@@ -147,6 +154,8 @@ func bindingsOf(md protoreflect.MethodDescriptor, o RuleOptions) ([]binding, err
 	switch {
 	case err != nil:
 		return nil, err
+	case rule != nil && len(rule.AdditionalBindings) >= maxBindings:
+		return nil, fmt.Errorf("it has %d additional bindings, the limit is %d", len(rule.AdditionalBindings), maxBindings-1)
 	case rule != nil:
 		bindings := []binding{{rule: rule, source: "annotation"}}
 		for _, r := range rule.AdditionalBindings {

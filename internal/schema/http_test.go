@@ -168,6 +168,63 @@ func TestBadRules(t *testing.T) {
 	}
 }
 
+func TestTooManyBindings(t *testing.T) {
+	many := get("/v1/a")
+	for range maxBindings {
+		many.AdditionalBindings = append(many.AdditionalBindings, get("/v1/b"))
+	}
+	rules, problems := httpSchema(t, annotated(many, get("/v1/c"))).Rules(RuleOptions{})
+	if len(rules) != 1 || len(problems) != 1 || !strings.Contains(problems[0].Error(), "it has 100 additional bindings, the limit is 99") {
+		t.Error(list(rules), problems)
+	}
+}
+
+func TestTooManyRules(t *testing.T) {
+	methods := make([]*annotations.HttpRule, maxRules/maxBindings+2)
+	for i := range methods {
+		methods[i] = get("")
+		for range maxBindings - 1 {
+			methods[i].AdditionalBindings = append(methods[i].AdditionalBindings, get("/v1/b"))
+		}
+	}
+	rules, problems := httpSchema(t, annotated(methods...)).Rules(RuleOptions{})
+	if got := len(rules) + len(problems); got > maxRules+maxBindings+1 {
+		t.Errorf("%d", got)
+	}
+	if last := problems[len(problems)-1].Error(); !strings.Contains(last, "there are more than 65536 rules") {
+		t.Error(last)
+	}
+}
+
+// FuzzRules has any bytes for options of a method, as a backend may send them.
+func FuzzRules(f *testing.F) {
+	for _, r := range []*annotations.HttpRule{get("/v1/{name}"), post("/v1/{order.name=orders/*}:do", "order"), custom("*", "/{name=**}"),
+		{Pattern: get("/v1/a").Pattern, AdditionalBindings: []*annotations.HttpRule{get("/v1/{bad}"), post("/v1/a", "*")}}} {
+		o := &descriptorpb.MethodOptions{}
+		proto.SetExtension(o, annotations.E_Http, r)
+		f.Add(marshal(f, o), "/v1/a")
+	}
+	f.Fuzz(func(t *testing.T, options []byte, path string) {
+		file := marshal(t, httpFile(nil, nil))
+		method := bytesField(2, append(append(append(bytesField(1, []byte("X")), bytesField(2, []byte(".shop.v1.Request"))...), bytesField(3, []byte(".shop.v1.Order"))...), bytesField(4, options)...))
+		file = append(file, bytesField(6, append(bytesField(1, []byte("Extra")), method...))...)
+		s, err := FromDescriptorSets(bytesField(1, file))
+		if err != nil {
+			return
+		}
+		rules, problems := s.Rules(RuleOptions{})
+		for _, err := range problems {
+			if e, ok := err.(*RuleError); !ok || e.Method != "/shop.v1.Extra/X" || e.Reason == "" {
+				t.Errorf("got %v", err)
+			}
+		}
+		table, _ := NewTable(rules, RuleOptions{})
+		if r, captures, ok := table.Match("GET", path, nil); ok && len(captures) != len(r.Template.Variables()) {
+			t.Errorf("%s: %q", r.Template, captures)
+		}
+	})
+}
+
 // TestSnapshotRules has two sources with one service: the first one's rules count.
 func TestSnapshotRules(t *testing.T) {
 	store := NewStore(2, nil)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -71,6 +72,10 @@ func ReadHTTPRules(name string, data []byte) (*HTTPRules, error) {
 	}
 	f, err := parser.ParseBytes(data, 0)
 	if err != nil {
+		if at := bareStar.FindSubmatchIndex(data); at != nil {
+			before := data[:at[2]]
+			return nil, &FileError{File: name, Line: 1 + bytes.Count(before, []byte("\n")), Column: at[2] - bytes.LastIndexByte(before, '\n'), Reason: aliasHint}
+		}
 		var at yaml.Error
 		if errors.As(err, &at) && at.GetToken() != nil {
 			return nil, r.errorf(at.GetToken(), "%s", at.GetMessage())
@@ -95,6 +100,11 @@ func ReadHTTPRules(name string, data []byte) (*HTTPRules, error) {
 	}
 	return r.rules, nil
 }
+
+// bareStar is the most likely mistake in such a file: body: *, which is half an alias.
+var bareStar = regexp.MustCompile(`(?m)^[^#"'\n]*:[ ]+(\*)[ ]*(?:#.*)?\r?$`)
+
+const aliasHint = `a value with * or & first has to be in quotes, as "*"`
 
 // Unknown returns an error for each selector whose method no source has.
 func (h *HTTPRules) Unknown(s *Snapshot) (problems []error) {
@@ -331,7 +341,7 @@ func (r *ruleReader) text(key string, n ast.Node) (string, error) {
 	case *ast.LiteralNode:
 		return strings.TrimSpace(n.Value.Value), nil
 	case *ast.AliasNode, *ast.AnchorNode:
-		return "", r.errorf(n.GetToken(), `%s: a value with * or & first has to be in quotes: %s: "*"`, key, key)
+		return "", r.errorf(n.GetToken(), "%s: %s", key, aliasHint)
 	}
 	return "", r.errorf(n.GetToken(), "%s has to be text", key)
 }

@@ -4,6 +4,10 @@
 // server reflection ([Reflect]), which a [Watcher] repeats when there may be news. A
 // [Store] holds those of all sources; what it says at one moment is a [Snapshot].
 //
+// The ways to reach methods by HTTP are rules ([Schema.Rules], [Snapshot.Rules]): from the
+// option google.api.http, from files ([ReadHTTPRules]) and by a pattern ([ParseNaming]).
+// [NewTable] makes of them what finds the rule of a request; package route says how.
+//
 // A Schema never changes. A new one is built aside and swapped in whole; a bad one
 // leaves the old in force. Each source has files of its own, so that two backends may
 // have different versions of one file, each used for its own calls.

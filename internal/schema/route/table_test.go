@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func parse(t testing.TB, s string) *Template {
@@ -232,32 +233,6 @@ func TestConflicts(t *testing.T) {
 	}
 }
 
-// visits counts the nodes that a match looks at, as find does.
-func (n *node[T]) visits(spans []span) int {
-	if len(spans) == 0 {
-		return 1
-	}
-	count := 1
-	if next := n.literals[spans[0].text]; next != nil {
-		count += next.visits(spans[1:])
-	}
-	if n.star != nil {
-		count += n.star.visits(spans[1:])
-	}
-	return count
-}
-
-func (n *node[T]) size() int {
-	count := 1
-	for _, next := range n.literals {
-		count += next.size()
-	}
-	if n.star != nil {
-		count += n.star.size()
-	}
-	return count
-}
-
 // TestBacktracking has rules and a path that make every wildcard a wrong turn: a matcher
 // that tries all ways to read the path would need 2^62 steps.
 func TestBacktracking(t *testing.T) {
@@ -283,16 +258,49 @@ func TestBacktracking(t *testing.T) {
 	}
 	add("/**")
 	path := strings.Repeat("/a", depth) + "/other"
-	root := b.table.roots[""]
 	tbl := b.Build()
+	start := time.Now()
 	if v, _, ok := tbl.Match("GET", path, nil); !ok || v != "/**" {
 		t.Fatal(v, ok)
 	}
-	spans, _ := tbl.cut(path, nil)
-	if got, all := root.visits(spans), root.size(); got > all {
-		t.Errorf("%d visits of %d nodes", got, all)
-	} else {
-		t.Logf("%d visits of %d nodes", got, all)
+	if got := tbl.Verbs(path); len(got) != 1 {
+		t.Error(got)
+	}
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// TestHostilePaths has the longest paths of what is looked at more than once.
+func TestHostilePaths(t *testing.T) {
+	tbl := table(t, &Builder[string]{}, "GET /{x}:a:b:c:d", "GET /{x=**}:a", "GET /{x=**}", "GET /*/*/*/*/*/*/*/*/x")
+	for _, s := range []string{":", "/", "%2F", "%3A", "a", "a/", ":a", "%61/"} {
+		path := "/" + strings.Repeat(s, (MaxPath-1)/len(s))
+		start := time.Now()
+		for range 100 {
+			if _, _, ok := tbl.Match("GET", path, nil); !ok {
+				t.Fatalf("%.20s…: no match", path)
+			}
+			tbl.Verbs(path)
+		}
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("%.20s…: 100 times took %v", path, took)
+		}
+	}
+}
+
+func TestTooMany(t *testing.T) {
+	b := Builder[string]{nodes: maxNodes - 9}
+	for _, test := range []struct {
+		template string
+		err      error
+	}{{"/a/b/c/d", nil}, {"/w/x/y/z", ErrTooMany}, {"/**", nil}} {
+		if err := b.Add("GET", parse(t, test.template), ""); err != test.err {
+			t.Errorf("%s: got %v, want %v", test.template, err, test.err)
+		}
+	}
+	if _, _, ok := b.Build().Match("GET", "/w/x/y/z", nil); !ok {
+		t.Error("the table lost a route")
 	}
 }
 
