@@ -19,13 +19,16 @@ func (d *Decoder) keep(p []byte) {
 }
 
 func (d *Decoder) release() {
-	if d.kept == nil {
-		return
+	if d.kept != nil {
+		d.kept.release()
+		d.kept = nil
 	}
-	if cap(d.kept.b) > bufferReuse {
-		d.kept.b = nil
+}
+
+func (k *buffer) release() {
+	if cap(k.b) > bufferReuse {
+		k.b = nil
 	}
-	d.kept.b = d.kept.b[:0]
-	buffers.Put(d.kept)
-	d.kept = nil
+	k.b = k.b[:0]
+	buffers.Put(k)
 }

@@ -60,18 +60,18 @@ func TestDeflateExamples(t *testing.T) {
 		{name: "RSV1 and RSV2", in: frame(fin|rsv1|rsv2|1, "\x00"), want: "!1002"},
 		{name: "no block", in: frame(fin|rsv1|1, "\xff\xff\xff"), want: "T(!1007"},
 		{name: "nothing at all", in: frame(fin|rsv1|1, ""), want: "T(!1007"},
-		{name: "cut", in: frame(fin|rsv1|1, "\xf2\x48\xcd"), want: "T(Heh!1007", whole: "T(!1007"},
+		{name: "cut", in: frame(fin|rsv1|1, "\xf2\x48\xcd"), want: "T(!1007", whole: "T(!1007"},
 		{name: "not UTF-8", in: frame(fin|rsv1|1, "\x00\x03\x00\xfc\xffab\xff\x00"), want: "T(ab!1007", whole: "T(!1007"},
 		{name: "unfinished UTF-8", in: frame(fin|rsv1|1, "\x00\x03\x00\xfc\xffab\xc3\x00"), want: "T(ab\xc3!1007", whole: "T(!1007"},
 		{name: "binary that is not UTF-8", in: frame(fin|rsv1|2, "\x00\x03\x00\xfc\xffab\xff\x00"), want: "B(ab\xff)"},
-		{name: "before the window", in: frame(fin|rsv1|1, "\xf2\x00\x11\x00\x00"), want: "T(H!1007", whole: "T(!1007"},
+		{name: "before the window", in: frame(fin|rsv1|1, "\xf2\x00\x11\x00\x00"), want: "T(!1007", whole: "T(!1007"},
 	} {
 		t.Run(v.name, func(t *testing.T) { v.run(t, Decoder{Deflate: new(DeflateParams)}) })
 	}
 	t.Run("no takeover", func(t *testing.T) {
 		v := vector{
 			in:   frames(frame(fin|rsv1|1, "\xf2\x48\xcd\xc9\xc9\x07\x00"), frame(fin|rsv1|1, "\xf2\x00\x11\x00\x00")),
-			want: "T(Hello)T(H!1007", whole: "T(Hello)T(!1007",
+			want: "T(Hello)T(!1007", whole: "T(Hello)T(!1007",
 		}
 		v.run(t, Decoder{Deflate: &DeflateParams{ClientNoContextTakeover: true}})
 	})
@@ -118,8 +118,11 @@ func TestDeflateRoundTrip(t *testing.T) {
 							wire = e.Ping(wire, nil)
 						}
 						wire = e.End(wire)
-						sent += 2*len(s) + len(n)
-						fmt.Fprintf(&want, "T(%s)B(%s)T(%s)", s, n, s)
+						e.Begin(Binary, true) // which makes it longer
+						wire = e.Data(wire, []byte(n))
+						wire = e.End(wire)
+						sent += 2*len(s) + 2*len(n)
+						fmt.Fprintf(&want, "T(%s)B(%s)T(%s)B(%s)", s, n, s, n)
 					}
 				}
 				for _, whole := range []bool{false, true} {
@@ -186,7 +189,9 @@ func TestBombs(t *testing.T) {
 		{"default limit", Decoder{Deflate: p, MaxRatio: 2000}, frame(fin|rsv1|2, bomb(4<<20+1)), "!1009"},
 		{"in fragments", Decoder{Deflate: p}, frames(frame(rsv1|2, five[:1000]), frame(fin, five[1000:])), "!1008"},
 		{"compressed form above the limit", Decoder{Deflate: p, MaxMessage: 1000}, frame(rsv1|2, strings.Repeat("\x00\x00\x00\xff\xff", 201)), "B(!1009"},
-		{"final blocks", Decoder{Deflate: p}, frame(fin|rsv1|2, strings.Repeat("\x03\x00", 1000)), "B(!1008"},
+		{"final blocks", Decoder{Deflate: p}, frame(fin|rsv1|2, strings.Repeat("\x03\x00", 1000)), "B()"},
+		{"blocks with codes and no content", Decoder{Deflate: p}, frame(fin|rsv1|2, string(emptyBlocks(1000))), "B(!1008"},
+		{"a few of them", Decoder{Deflate: p}, frame(fin|rsv1|2, string(emptyBlocks(20))), "B()"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for _, test.d.Whole = range []bool{false, true} {
