@@ -19,6 +19,7 @@ type Config struct {
 
 	// DescriptorSets are serialized google.protobuf.FileDescriptorSet messages. With
 	// none the gateway asks the backends by server reflection, in the background.
+	// SetDescriptorSets of the Gateway replaces them.
 	DescriptorSets [][]byte
 
 	// Policies wrap the handling of every call, the first outermost.

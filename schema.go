@@ -84,7 +84,11 @@ func (g *Gateway) newWatcher(i int) *schema.Watcher {
 		},
 		Ready: func() bool { return g.backends[i].Ready() },
 		Found: func(found *schema.Schema) bool {
+			before := g.schemas.store.Snapshot().Schemas()[i+1]
 			shadowed, changed := g.schemas.store.Set(i+1, found)
+			if changed && before != nil && g.cfg.Logger != nil {
+				g.cfg.Logger.Info("the schema of a backend has changed", "backend", g.target(i), "services", len(found.Services()), "methods", found.Methods())
+			}
 			if len(shadowed) > 0 {
 				g.warn("services of this backend go to one that was named before it", "backend", g.target(i), "services", shadowed)
 			}
@@ -161,13 +165,15 @@ func (s *schemas) lookup(method string) *rpc.Method {
 // have it are asked for news, as often as that is due. Until they have answered,
 // schemaPending names them.
 func (s *schemas) unknown(method string) {
-	service, ok := backend.Service(method)
-	if !ok {
-		return
-	}
-	of := s.store.Snapshot().Sources(service)
 	for i, w := range s.watchers {
-		if w != nil && (len(of) == 0 || slices.Contains(of, i+1)) {
+		if w == nil || !w.Due() { // as a rule: without a schema every call comes by here
+			continue
+		}
+		service, ok := backend.Service(method)
+		if !ok {
+			return
+		}
+		if of := s.store.Snapshot().Sources(service); len(of) == 0 || slices.Contains(of, i+1) {
 			w.Unknown()
 		}
 	}

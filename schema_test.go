@@ -91,6 +91,24 @@ func TestSchemaUnknown(t *testing.T) {
 	})
 }
 
+// TestSchemaGiven: files say what a service is, and reflection which backend has it.
+func TestSchemaGiven(t *testing.T) {
+	server := testServer(t)
+	synctest.Test(t, func(t *testing.T) {
+		g, err := sluice.New(sluice.Config{Backends: []sluice.Backend{{Handler: healthServer()}, {Handler: server}}, DescriptorSets: [][]byte{testSet(t, 1)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer g.Close()
+		if code := post(g, emptyCall); code != 200 {
+			t.Error(code)
+		}
+		if st := g.Status(); st.Methods != 1+3+2 { // as given, of health, and reflection itself in two versions
+			t.Errorf("%d methods", st.Methods)
+		}
+	})
+}
+
 // TestSchemaStorm: clients that make names up cause no storm of questions.
 func TestSchemaStorm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -169,14 +169,20 @@ func (w *Watcher) Connected() {
 	}
 }
 
-// Unknown says that a call names a method that nobody knows. If its time has come, the
-// backend is asked, and Pending says so. It may be called for every such call.
+// Due says whether an unknown method is a reason to ask now. It costs next to nothing.
+func (w *Watcher) Due() bool {
+	after := w.unknownAfter.Load()
+	return after != never && time.Now().UnixNano() >= after
+}
+
+// Unknown says that a call names a method that nobody knows. If that is due, the backend
+// is asked, and Pending says so. It may be called for every such call.
 func (w *Watcher) Unknown() {
-	if time.Now().UnixNano() < w.unknownAfter.Load() || !w.cfg.Ready() {
+	if !w.Due() || !w.cfg.Ready() {
 		return
 	}
 	w.mu.Lock()
-	due := time.Now().UnixNano() >= w.unknownAfter.Load()
+	due := w.Due()
 	if due {
 		w.asked = true
 		w.unknownAfter.Store(never) // until the attempt has ended
