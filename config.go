@@ -121,4 +121,6 @@ type Timeouts struct {
 	Drain      time.Duration // running calls when shutting down; 30 s
 	KeepAlive  time.Duration // silence on a backend connection with open calls before a PING; 30 s, at least 10 s
 	SettingAck time.Duration // acknowledgement of SETTINGS; 10 s
+	StreamHead time.Duration // until the head of a stream over REST leaves without a message; 250 ms
+	Heartbeat  time.Duration // silence on a stream over REST before a sign of life; 15 s
 }

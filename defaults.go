@@ -19,7 +19,7 @@ var (
 	defaultTimeouts = Timeouts{
 		Handshake: 10 * time.Second, Header: 10 * time.Second, Idle: 5 * time.Minute, Stall: time.Minute,
 		Ready: 10 * time.Second, Dial: 5 * time.Second, FirstByte: -1, Drain: 30 * time.Second,
-		KeepAlive: 30 * time.Second, SettingAck: 10 * time.Second,
+		KeepAlive: 30 * time.Second, SettingAck: 10 * time.Second, StreamHead: 250 * time.Millisecond, Heartbeat: 15 * time.Second,
 	}
 )
 

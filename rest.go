@@ -2,8 +2,11 @@ package sluice
 
 import (
 	"fmt"
+	"sync/atomic"
 
+	"github.com/sluice-rpc/sluice/internal/protocol/rest"
 	"github.com/sluice-rpc/sluice/internal/schema"
+	"github.com/sluice-rpc/sluice/internal/transcode"
 )
 
 // ruleOptions reads what the configuration says of HTTP rules.
@@ -21,4 +24,53 @@ func (r *REST) ruleOptions() (o schema.RuleOptions, err error) {
 		}
 	}
 	return o, nil
+}
+
+// restTable keeps the table of REST up to date with the schema.
+type restTable struct {
+	g     *Gateway
+	rules schema.RuleOptions
+	table atomic.Pointer[rest.Table]
+
+	// Of the last change; changes come one at a time.
+	types    map[*schema.Schema]*transcode.Types
+	problems map[string]bool
+}
+
+func newRESTTable(g *Gateway) *restTable {
+	t := &restTable{g: g, rules: g.schemas.rules}
+	g.schemas.store.OnChange(t.rebuild)
+	return t
+}
+
+// rebuild makes a new table aside and swaps it in whole. Plans of schemas that stay are
+// kept.
+func (t *restTable) rebuild(s *schema.Snapshot) {
+	types := map[*schema.Schema]*transcode.Types{}
+	table, problems := rest.NewTable(s, t.rules, func(of *schema.Schema) *transcode.Types {
+		plans := t.types[of]
+		if plans == nil {
+			plans = transcode.NewTypes(of.Files())
+		}
+		types[of] = plans
+		return plans
+	})
+	t.types = types
+	said := make(map[string]bool, len(problems))
+	for _, p := range problems {
+		text := p.Error()
+		said[text] = true
+		if !t.problems[text] { // each is said once
+			t.g.warn("an HTTP rule is left out", "problem", text)
+		}
+	}
+	t.problems = said
+	t.table.Store(table)
+}
+
+// unknown says that nobody is known to have a path, and returns what may change that
+// soon.
+func (t *restTable) unknown(path string) (pending string) {
+	t.g.schemas.unknown(path)
+	return t.g.schemaPending()
 }

@@ -152,7 +152,7 @@ func (g *Gateway) assemble(router rpc.Handler) error {
 	h = g.calls.Track(h)
 	h = observe.Observe(h, g.metrics, g.access, time.Now)
 
-	edge, err := cors.New(cors.Config{Origins: cfg.CORSOrigins}, newTable(h, cfg, g.schemas.lookup, g.budget.Reserve))
+	edge, err := cors.New(cors.Config{Origins: cfg.CORSOrigins}, newTable(h, cfg, g.schemas.lookup, g.budget.Reserve, newRESTTable(g)))
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
 	"github.com/sluice-rpc/sluice/internal/exchange/exchangetest"
+	"github.com/sluice-rpc/sluice/internal/schema"
 	"github.com/sluice-rpc/sluice/rpc"
 )
 
@@ -17,22 +18,24 @@ func TestTable(t *testing.T) {
 		started++
 		return &ended{response: response}
 	})
-	table := newTable(next, &Config{}, nil, func(int) bool { return true })
+	g := &Gateway{schemas: &schemas{store: schema.NewStore(0, nil)}}
+	table := newTable(next, &Config{}, nil, func(int) bool { return true }, newRESTTable(g))
 	for _, c := range []struct {
 		method, path, ct string
 		length           int64
 		status           int
 		words            string
 	}{
-		{"POST", "/a.S/M", "application/json", 2, 415, "application/proto"}, // "unknown codec: 415, not 404"
+		{"POST", "/a.S/M", "application/json", 2, 404, "google.api.http"},
+		{"POST", "/a.S/M", "application/other", 2, 415, "application/proto"}, // "unknown codec: 415, not 404"
 		{"POST", "/a.S/M", "application/connect+json", -1, 415, "application/connect+proto"},
 		{"POST", "/a.S/M", "application/connect+xml", -1, 415, "application/connect+proto"},
-		{"POST", "/a.S/M", "", 0, 415, "application/grpc"},
+		{"POST", "/a.S/M", "", 0, 404, "google.api.http"},
 		{"GET", "/", "", 0, 404, "gRPC"},
 		{"GET", "/a.S/M?message=1", "", 0, 404, "gRPC"},
 		{"HEAD", "/a.S/M?connect=v1&encoding=proto&message=", "", 0, 404, ""},
-		{"PUT", "/a.S/M", "application/proto", 0, 405, "not allowed"},
-		{"DELETE", "/a.S/M", "", -1, 405, "not allowed"},
+		{"PUT", "/a.S/M", "application/proto", 0, 404, "gRPC"},
+		{"DELETE", "/a.S/M", "", -1, 404, "gRPC"},
 		{"POST", "/a.S/M", "application/proto", 0, 0, ""},
 		{"POST", "/a.S/M", "application/connect+proto", -1, 0, ""},
 		{"POST", "/a.S/M", "application/grpc", -1, 0, ""},

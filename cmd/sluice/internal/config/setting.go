@@ -119,6 +119,10 @@ func (c *Config) Settings() []Setting {
 			Help: "silence on a backend connection with calls before a PING; at least 10s", Error: "UNAVAILABLE for calls of a dead connection"},
 		{Key: "timeouts.setting_ack", Default: "10s", Value: duration(&t.SettingAck),
 			Help: "acknowledgement of SETTINGS", Error: "GOAWAY(SETTINGS_TIMEOUT)"},
+		{Key: "timeouts.stream_head", Default: "250ms", Value: duration(&t.StreamHead),
+			Help: "until the head of a stream over REST leaves without a message", Error: "none: 200 and an empty line, a comment or a bracket"},
+		{Key: "timeouts.heartbeat", Default: "15s", Value: duration(&t.Heartbeat),
+			Help: "silence on a stream over REST before a sign of life", Error: "none: an empty line, a comment or a space"},
 	}
 }
 

@@ -1,0 +1,207 @@
+package rest
+
+import (
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/sluice-rpc/sluice/internal/transcode"
+	"github.com/sluice-rpc/sluice/internal/wire/sse"
+	"github.com/sluice-rpc/sluice/rpc"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// eventFields say what stands in an event beside its data.
+type eventFields struct {
+	name      string // of all events
+	nameField []protoreflect.FieldDescriptor
+	idField   []protoreflect.FieldDescriptor
+	retry     int    // in milliseconds, until it is written
+	number    uint64 // of the last event
+}
+
+// read takes what the backend says in its response metadata.
+func (e *eventFields) read(md rpc.Metadata, out *transcode.Message) {
+	for i := range md {
+		v := md[i].Value
+		switch md[i].Key {
+		case keyEvent:
+			e.name = v
+		case keyEventField:
+			e.nameField = fieldPath(out.Descriptor(), v)
+		case keyIDField:
+			e.idField = fieldPath(out.Descriptor(), v)
+		case keyRetry:
+			if n, err := strconv.Atoi(v); err == nil && n > 0 {
+				e.retry = n
+			}
+		}
+	}
+}
+
+// of returns the id and the name of the event of a message.
+func (e *eventFields) of(message []byte) (id, name string) {
+	e.number++
+	name = e.name
+	if e.nameField != nil {
+		name = fieldText(message, e.nameField)
+	}
+	if e.idField != nil {
+		return fieldText(message, e.idField), name
+	}
+	return strconv.FormatUint(e.number, 10), name
+}
+
+// again appends what has an EventSource come back after a failure.
+func (w *writer) again(b []byte) []byte { return sse.AppendRetry(b, reconnect) }
+
+// fieldPath finds the fields of a dotted path that ends at a scalar, or nil.
+func fieldPath(md protoreflect.MessageDescriptor, path string) (fields []protoreflect.FieldDescriptor) {
+	for name := range strings.SplitSeq(path, ".") {
+		if md == nil {
+			return nil
+		}
+		fd := md.Fields().ByTextName(name)
+		if fd == nil {
+			fd = md.Fields().ByJSONName(name)
+		}
+		if fd == nil || fd.IsList() || fd.IsMap() {
+			return nil
+		}
+		fields = append(fields, fd)
+		md = fd.Message()
+	}
+	if md != nil {
+		return nil
+	}
+	return fields
+}
+
+// fieldText returns the value of a scalar as text; a field that is not there is "".
+func fieldText(message []byte, path []protoreflect.FieldDescriptor) string {
+	fd := path[0]
+	text := ""
+	for len(message) > 0 {
+		num, typ, n := protowire.ConsumeTag(message)
+		if n < 0 {
+			break
+		}
+		message = message[n:]
+		if n = protowire.ConsumeFieldValue(num, typ, message); n < 0 {
+			break
+		}
+		if num == fd.Number() {
+			if len(path) > 1 {
+				if inner, m := protowire.ConsumeBytes(message); m >= 0 && typ == protowire.BytesType {
+					if s := fieldText(inner, path[1:]); s != "" {
+						text = s
+					}
+				}
+			} else {
+				text = scalarText(message[:n], typ, fd)
+			}
+		}
+		message = message[n:]
+	}
+	return text
+}
+
+func scalarText(value []byte, typ protowire.Type, fd protoreflect.FieldDescriptor) string {
+	switch typ {
+	case protowire.BytesType:
+		b, _ := protowire.ConsumeBytes(value)
+		return string(b)
+	case protowire.VarintType:
+		v, _ := protowire.ConsumeVarint(value)
+		switch fd.Kind() {
+		case protoreflect.BoolKind:
+			return strconv.FormatBool(v != 0)
+		case protoreflect.EnumKind:
+			if e := fd.Enum().Values().ByNumber(protoreflect.EnumNumber(int32(v))); e != nil {
+				return string(e.Name())
+			}
+			return strconv.FormatInt(int64(int32(v)), 10)
+		case protoreflect.Int32Kind:
+			return strconv.FormatInt(int64(int32(v)), 10)
+		case protoreflect.Int64Kind:
+			return strconv.FormatInt(int64(v), 10)
+		case protoreflect.Sint32Kind, protoreflect.Sint64Kind:
+			return strconv.FormatInt(protowire.DecodeZigZag(v), 10)
+		}
+		return strconv.FormatUint(v, 10)
+	case protowire.Fixed32Type:
+		v, _ := protowire.ConsumeFixed32(value)
+		switch fd.Kind() {
+		case protoreflect.FloatKind:
+			return strconv.FormatFloat(float64(math.Float32frombits(v)), 'g', -1, 32)
+		case protoreflect.Sfixed32Kind:
+			return strconv.FormatInt(int64(int32(v)), 10)
+		}
+		return strconv.FormatUint(uint64(v), 10)
+	case protowire.Fixed64Type:
+		v, _ := protowire.ConsumeFixed64(value)
+		switch fd.Kind() {
+		case protoreflect.DoubleKind:
+			return strconv.FormatFloat(math.Float64frombits(v), 'g', -1, 64)
+		case protoreflect.Sfixed64Kind:
+			return strconv.FormatInt(int64(v), 10)
+		}
+		return strconv.FormatUint(v, 10)
+	}
+	return ""
+}
+
+var anyDescriptor = (*anypb.Any)(nil).ProtoReflect().Descriptor()
+
+// anyJSON writes a detail of a status.
+func (b *binding) anyJSON(dst, any []byte) ([]byte, error) {
+	return b.types.Message(anyDescriptor).AppendJSON(dst, any, &transcode.EncodeOptions{MaxOutput: maxDetail})
+}
+
+// maxDetail bounds the JSON of one detail of a status.
+const maxDetail = 64 << 10
+
+// httpBodyOf reads a google.api.HttpBody: content_type is field 1, data is field 2.
+func httpBodyOf(m []byte) (contentType string, data []byte, err error) {
+	for len(m) > 0 {
+		num, typ, n := protowire.ConsumeTag(m)
+		if n < 0 {
+			return "", nil, protowire.ParseError(n)
+		}
+		m = m[n:]
+		if n = protowire.ConsumeFieldValue(num, typ, m); n < 0 {
+			return "", nil, protowire.ParseError(n)
+		}
+		if typ == protowire.BytesType && (num == 1 || num == 2) {
+			v, _ := protowire.ConsumeBytes(m)
+			if num == 1 {
+				contentType = string(v)
+			} else {
+				data = v
+			}
+		}
+		m = m[n:]
+	}
+	return contentType, data, nil
+}
+
+// field returns the last occurrence of a field of message type.
+func messageField(m []byte, number protowire.Number) (value []byte, err error) {
+	for len(m) > 0 {
+		num, typ, n := protowire.ConsumeTag(m)
+		if n < 0 {
+			return nil, protowire.ParseError(n)
+		}
+		m = m[n:]
+		if n = protowire.ConsumeFieldValue(num, typ, m); n < 0 {
+			return nil, protowire.ParseError(n)
+		}
+		if num == number && typ == protowire.BytesType {
+			value, _ = protowire.ConsumeBytes(m)
+		}
+		m = m[n:]
+	}
+	return value, nil
+}

@@ -1,0 +1,469 @@
+package rest
+
+import (
+	"encoding/binary"
+	"errors"
+	"strconv"
+	"sync"
+
+	"github.com/sluice-rpc/sluice/internal/compress"
+	"github.com/sluice-rpc/sluice/internal/exchange"
+	"github.com/sluice-rpc/sluice/internal/wire/envelope"
+	grpcwire "github.com/sluice-rpc/sluice/internal/wire/grpc"
+	"github.com/sluice-rpc/sluice/internal/wire/ledger"
+	"github.com/sluice-rpc/sluice/rpc"
+)
+
+// responseBody makes the response of the messages of a call.
+//
+// A stream has two sources, the backend's events and the timer of heartbeats. They
+// append to buf under the lock; one of them at a time, the one that finds writing unset,
+// takes it to the carrier, outside of the lock, until nothing is left.
+type responseBody struct {
+	c      *call
+	ledger ledger.Ledger
+
+	encoding string // of the backend's messages
+	message  []byte // that is not whole yet
+	count    int    // messages that came
+	scratch  []byte // a message as the client gets it
+	// contentType is that of a raw body.
+	contentType string
+	broken      *rpc.Status
+
+	mu       sync.Mutex
+	w        writer
+	meta     rpc.Metadata // of the backend's head
+	fields   []exchange.Field
+	headDue  bool
+	headSent bool
+	buf      []byte
+	spare    []byte
+	last     *ending // how it ends, once that is known
+	writing  bool
+	over     bool
+	quiet    bool // nothing was written since the timer fired last
+	stop     func() bool
+}
+
+// An ending is the last event of a response.
+type ending struct {
+	trailer []exchange.Field
+	reset   exchange.Code
+	cause   error
+	cut     bool
+}
+
+func (r *responseBody) init(c *call, head *exchange.RequestHead) {
+	r.c = c
+	r.w.mode = c.mode
+	if c.mode == SSE {
+		if n, err := strconv.ParseUint(exchange.Get(head.Fields, "last-event-id"), 10, 62); err == nil {
+			r.w.event.number = n
+		}
+	}
+}
+
+// stream says whether the head may leave before the end of the call.
+func (r *responseBody) stream() bool {
+	return r.c.mode != Unary && (r.c.mode != HTTPBody || r.c.binding.info.ServerStreaming)
+}
+
+// begin starts the clock of a stream. A raw body begins with its type, which only the
+// first message tells, and has no place for signs of life.
+func (r *responseBody) begin() {
+	if !r.stream() || r.c.mode == HTTPBody {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.over {
+		r.stop = r.c.s.o.After(r.c.s.o.HeadWait, r.tick)
+	}
+}
+
+func (r *responseBody) done() {
+	r.mu.Lock()
+	r.over = true
+	stop := r.stop
+	r.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+	r.release()
+}
+
+// tick sends the head of a stream that is quiet, and then signs of life.
+func (r *responseBody) tick() {
+	r.mu.Lock()
+	if r.over || r.last != nil {
+		r.mu.Unlock()
+		return
+	}
+	r.stop = r.c.s.o.After(r.c.s.o.Heartbeat, r.tick)
+	switch {
+	case !r.w.open:
+		r.due()
+		r.append(0, r.w.begin)
+	case r.quiet:
+		r.append(0, func(b []byte) []byte { return append(b, framings[r.c.mode].heartbeat...) })
+	}
+	r.quiet = true
+	r.flush()
+}
+
+// append adds to the output what is made of in bytes of input.
+func (r *responseBody) append(in int, f func([]byte) []byte) {
+	n := len(r.buf)
+	r.buf = f(r.buf)
+	r.ledger.Put(in, len(r.buf)-n)
+	r.quiet = false
+}
+
+// due has the head leave with the next flush.
+func (r *responseBody) due() {
+	if r.headSent || r.headDue {
+		return
+	}
+	r.headDue = true
+	contentType := framings[r.c.mode].contentType
+	if r.c.mode == HTTPBody {
+		contentType = r.contentType
+	}
+	r.fields = appendMetadata([]exchange.Field{{Name: "content-type", Value: contentType}}, r.meta)
+	for _, f := range [...]exchange.Field{
+		{Name: "cache-control", Value: "no-cache, no-transform"}, {Name: "x-accel-buffering", Value: "no"}, {Name: "vary", Value: "Accept"},
+	} {
+		if exchange.Get(r.fields, f.Name) == "" {
+			r.fields = append(r.fields, f)
+		}
+	}
+}
+
+// flush is called with the lock, and lets go of it.
+func (r *responseBody) flush() {
+	if r.writing {
+		r.mu.Unlock()
+		return
+	}
+	r.writing = true
+	for {
+		var head, end bool
+		if r.headDue {
+			head, r.headDue, r.headSent = true, false, true
+		}
+		b := r.buf
+		r.buf = r.spare[:0]
+		last := r.last
+		if last != nil && !r.over {
+			end, r.over = true, true
+		}
+		if !head && len(b) == 0 && !end {
+			r.spare, r.writing = b, false
+			r.mu.Unlock()
+			return
+		}
+		r.mu.Unlock()
+		r.write(head, b, end, last)
+		r.mu.Lock()
+		r.spare = b
+		if cap(b) > keepBuffer {
+			r.spare = nil
+		}
+	}
+}
+
+// keepBuffer is how large a buffer may be that waits for more output.
+const keepBuffer = 64 << 10
+
+// write carries out what flush has taken.
+func (r *responseBody) write(head bool, b []byte, end bool, last *ending) {
+	out := r.c.response
+	if r.c.bodiless {
+		if head {
+			out.Head(&exchange.ResponseHead{Status: 200, Fields: r.fields}, true)
+			r.c.next.Cancel(rpc.Status{Code: rpc.Canceled, Message: "HEAD has been answered"})
+		}
+		r.c.Credit(len(b)) // nobody else will
+		return
+	}
+	if head {
+		out.Head(&exchange.ResponseHead{Status: 200, Fields: r.fields}, false)
+	}
+	if len(b) > 0 {
+		out.Data(b)
+	}
+	switch {
+	case !end:
+	case last.cut:
+		out.Reset(last.reset, last.cause)
+	default:
+		out.End(last.trailer)
+	}
+}
+
+// head takes the backend's head. That of a stream goes on at once; the first byte of
+// its content waits for the first message, or the timer.
+func (r *responseBody) head(h *rpc.Head) {
+	r.encoding = h.Encoding
+	r.mu.Lock()
+	r.meta = h.Metadata
+	if !r.stream() || r.c.mode == HTTPBody {
+		r.mu.Unlock()
+		return
+	}
+	r.w.event.read(h.Metadata, r.c.binding.out)
+	r.due()
+	r.flush()
+}
+
+// data takes a piece of the backend's messages.
+func (r *responseBody) data(b []byte) {
+	total := len(b)
+	if r.broken != nil || len(r.message) > 0 && !r.keep(b) {
+		r.c.next.Credit(total)
+		return
+	}
+	kept := len(r.message) > 0
+	if kept {
+		b = r.message
+	}
+	taken, wrote, err := r.messages(b, total)
+	switch {
+	case err != nil:
+		r.fail(err)
+	case kept:
+		r.shorten(b[taken:])
+	case taken < len(b):
+		r.keep(b[taken:])
+	}
+	if !wrote {
+		r.c.next.Credit(total) // assembled: taken on receipt
+		return
+	}
+	r.mu.Lock()
+	r.flush()
+}
+
+// keep keeps a piece of a message.
+func (r *responseBody) keep(b []byte) bool {
+	if !r.c.s.o.Reserve(len(b)) {
+		r.fail(errMemory)
+		return false
+	}
+	r.message = append(r.message, b...)
+	return true
+}
+
+// shorten leaves only the last bytes of what was kept.
+func (r *responseBody) shorten(rest []byte) {
+	r.c.s.o.Reserve(len(rest) - len(r.message))
+	r.message = append(r.message[:0], rest...)
+}
+
+func (r *responseBody) release() {
+	r.c.s.o.Reserve(-len(r.message))
+	r.message = nil
+}
+
+// fail ends the call because of its response.
+func (r *responseBody) fail(err error) {
+	var st rpc.Status
+	switch {
+	case errors.As(err, &st):
+	case errors.Is(err, compress.ErrTooLarge):
+		st = rpc.Errorf(rpc.ResourceExhausted, "response message: %v (limits.message_bytes)", err)
+	default:
+		st = rpc.Errorf(rpc.Internal, "response message: %v", err)
+	}
+	r.broken = &st
+	r.release()
+	r.c.next.Cancel(st)
+}
+
+// messages writes the messages that are whole. All of the input is owed with the output
+// of the first. It returns how many bytes it took, and whether there is output.
+func (r *responseBody) messages(b []byte, in int) (taken int, wrote bool, err error) {
+	for len(b)-taken >= envelope.PrefixLen {
+		rest := b[taken:]
+		n := int(binary.BigEndian.Uint32(rest[1:]))
+		if n > r.c.s.o.MaxMessage {
+			return taken, wrote, compress.ErrTooLarge
+		}
+		if len(rest) < envelope.PrefixLen+n {
+			break
+		}
+		if r.count++; r.count > 1 && !r.c.binding.info.ServerStreaming {
+			return taken, wrote, rpc.Status{Code: rpc.Unimplemented, Message: "the method has one response message, and the backend sent more"}
+		}
+		m := rest[envelope.PrefixLen : envelope.PrefixLen+n]
+		if rest[0]&envelope.Compressed != 0 && n > 0 {
+			if m, err = compress.Decompress(r.encoding, m, r.c.s.o.MaxMessage, r.c.s.o.Ratio); err != nil {
+				return taken, wrote, err
+			}
+		}
+		if err = r.convert(m); err != nil {
+			return taken, wrote, err
+		}
+		if r.stream() {
+			r.put(m, in)
+			in, wrote = 0, true
+		}
+		taken += envelope.PrefixLen + n
+	}
+	return taken, wrote, nil
+}
+
+// convert writes a message as the client gets it to scratch.
+func (r *responseBody) convert(m []byte) (err error) {
+	c := r.c
+	switch {
+	case c.mode == HTTPBody:
+		if c.binding.response != nil {
+			if m, err = messageField(m, c.binding.responseField); err != nil {
+				return err
+			}
+		}
+		contentType, data, err := httpBodyOf(m)
+		if err != nil {
+			return err
+		}
+		if r.count == 1 {
+			r.contentType = contentType
+		}
+		r.scratch = append(r.scratch[:0], data...)
+		return nil
+	case c.protobuf:
+		r.scratch = append(r.scratch[:0], m...)
+		return nil
+	}
+	o := c.s.o.Encode
+	o.MaxOutput = maxExpansion * c.s.o.MaxMessage
+	o.EnumNumbers = o.EnumNumbers || c.enumInts
+	if c.binding.response != nil {
+		r.scratch, err = c.binding.response.AppendJSON(r.scratch[:0], m, &o)
+	} else {
+		r.scratch, err = c.binding.out.AppendJSON(r.scratch[:0], m, &o)
+	}
+	return err
+}
+
+// put adds the message in scratch to a stream.
+func (r *responseBody) put(m []byte, in int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var id, name string
+	if r.c.mode == SSE {
+		id, name = r.w.event.of(m)
+	}
+	r.due()
+	r.append(in, func(b []byte) []byte { return r.w.message(b, r.scratch, id, name) })
+	if cap(r.scratch) > keepBuffer {
+		r.scratch = nil
+	}
+}
+
+// maxExpansion is how many times longer than the limit of a message its JSON may be:
+// bytes grow by a third, a control character to six, names and defaults depend.
+const maxExpansion = 8
+
+// end takes the end of the call.
+func (r *responseBody) end(st rpc.Status, trailer rpc.Metadata) {
+	c := r.c
+	switch {
+	case r.broken != nil:
+		st = *r.broken
+	case !st.OK():
+	case len(r.message) > 0:
+		st = rpc.Status{Code: rpc.Internal, Message: "the backend ended the response inside of a message"}
+	case r.count == 0 && !c.binding.info.ServerStreaming:
+		st = rpc.Status{Code: rpc.Unimplemented, Message: "the method has one response message, and the backend sent none"}
+	}
+	c.outcome = st
+	r.mu.Lock()
+	if r.stop != nil {
+		r.stop()
+	}
+	switch {
+	case !r.stream() || !st.OK() && !r.headSent && !r.headDue:
+		r.over = true
+		r.mu.Unlock()
+		r.whole(&st, trailer)
+	default:
+		r.finish(&st, trailer)
+		r.flush()
+	}
+}
+
+// finish ends a stream whose head is out.
+func (r *responseBody) finish(st *rpc.Status, trailer rpc.Metadata) {
+	c := r.c
+	if !st.OK() {
+		if !framings[c.mode].failure {
+			r.last = &ending{cut: true, reset: grpcwire.ToReset(st.Code), cause: *st}
+			return
+		}
+		r.append(0, func(b []byte) []byte {
+			return r.w.fail(b, appendStatus(nil, st, c.binding.anyJSON), retryable(st.Code))
+		})
+	} else {
+		r.due()
+		r.append(0, r.w.end)
+	}
+	r.last = &ending{}
+	if c.trailers {
+		r.last.trailer = appendMetadata(grpcwire.AppendStatus(nil, rpc.Status{Code: st.Code, Message: st.Message}), trailer)
+	}
+}
+
+// whole answers with a length: a unary call, or a stream that failed before it began.
+func (r *responseBody) whole(st *rpc.Status, trailer rpc.Metadata) {
+	c := r.c
+	status, contentType, body := 200, "application/json", r.scratch
+	if c.mode == HTTPBody {
+		contentType = r.contentType
+	}
+	switch {
+	case !st.OK() && c.mode == SSE && c.only && retryable(st.Code):
+		// Anything but 200 would end an EventSource for good.
+		contentType, body = framings[SSE].contentType, r.w.begin(nil)
+		body = r.w.again(body)
+	case !st.OK():
+		status, contentType, body = c.errorBody(st)
+		body = append(body, '\n')
+	case c.protobuf:
+		contentType = framings[Delimited].contentType
+	default:
+		if code := statusOf(r.meta); code != 0 {
+			status = code
+		}
+	}
+	f := []exchange.Field{
+		{Name: "content-type", Value: contentType},
+		{Name: "content-length", Value: strconv.Itoa(len(body))},
+		{Name: "vary", Value: "Accept"},
+	}
+	f = appendMetadata(f, r.meta)
+	f = appendMetadata(f, trailer)
+	none := len(body) == 0 || c.bodiless || status == 204 || status == 304
+	if status == 204 || status == 304 { // RFC 9110, sections 15.3.5 and 15.4.5: no content, and no length
+		f = f[2:]
+	}
+	c.response.Head(&exchange.ResponseHead{Status: status, Fields: f}, none)
+	if !none {
+		c.response.Data(body)
+		c.response.End(nil)
+	}
+}
+
+// statusOf is the HTTP status that the backend has chosen, or 0.
+func statusOf(md rpc.Metadata) int {
+	for i := range md {
+		if md[i].Key == keyStatus {
+			if n, err := strconv.Atoi(md[i].Value); err == nil && n >= 200 && n <= 599 {
+				return n
+			}
+		}
+	}
+	return 0
+}

@@ -1,0 +1,101 @@
+package rest
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"github.com/bufbuild/protocompile"
+	"github.com/sluice-rpc/sluice/internal/schema"
+	"github.com/sluice-rpc/sluice/internal/transcode"
+	_ "google.golang.org/genproto/googleapis/api/annotations"
+	_ "google.golang.org/genproto/googleapis/api/httpbody"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/descriptorpb"
+	"google.golang.org/protobuf/types/dynamicpb"
+)
+
+var compiled = sync.OnceValues(func() ([]byte, error) {
+	linked := protocompile.ResolverFunc(func(path string) (protocompile.SearchResult, error) {
+		fd, err := protoregistry.GlobalFiles.FindFileByPath(path)
+		return protocompile.SearchResult{Desc: fd}, err
+	})
+	compiler := protocompile.Compiler{Resolver: protocompile.CompositeResolver{
+		&protocompile.SourceResolver{ImportPaths: []string{"testdata"}}, linked,
+	}}
+	roots, err := compiler.Compile(context.Background(), "rest.proto")
+	if err != nil {
+		return nil, err
+	}
+	set := &descriptorpb.FileDescriptorSet{}
+	seen := map[string]bool{}
+	var add func(fd protoreflect.FileDescriptor)
+	add = func(fd protoreflect.FileDescriptor) {
+		if seen[fd.Path()] {
+			return
+		}
+		seen[fd.Path()] = true
+		for imports, i := fd.Imports(), 0; i < imports.Len(); i++ {
+			add(imports.Get(i).FileDescriptor)
+		}
+		set.File = append(set.File, protodesc.ToFileDescriptorProto(fd))
+	}
+	add(roots[0])
+	return proto.Marshal(set)
+})
+
+var snapshot = sync.OnceValues(func() (*schema.Snapshot, error) {
+	set, err := compiled()
+	if err != nil {
+		return nil, err
+	}
+	s, err := schema.FromDescriptorSets(set)
+	if err != nil {
+		return nil, err
+	}
+	store := schema.NewStore(0, nil)
+	store.Set(schema.Given, s)
+	return store.Snapshot(), nil
+})
+
+// testSnapshot is the schema of testdata.
+func testSnapshot(t testing.TB) *schema.Snapshot {
+	t.Helper()
+	s, err := snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+var table = sync.OnceValues(func() (*Table, []error) {
+	s, err := snapshot()
+	if err != nil {
+		return nil, []error{err}
+	}
+	return NewTable(s, schema.RuleOptions{}, func(s *schema.Schema) *transcode.Types {
+		return transcode.NewTypes(s.Files())
+	})
+})
+
+func testTable(t testing.TB) *Table {
+	t.Helper()
+	table, problems := table()
+	for _, p := range problems {
+		t.Fatal(p)
+	}
+	return table
+}
+
+// message makes a message of a type of the schema.
+func message(t testing.TB, name protoreflect.FullName) *dynamicpb.Message {
+	t.Helper()
+	d, err := testSnapshot(t).Schemas()[schema.Given].Files().FindDescriptorByName(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dynamicpb.NewMessage(d.(protoreflect.MessageDescriptor))
+}
