@@ -90,10 +90,10 @@ func (g *Gateway) newWatcher(i int) *schema.Watcher {
 				g.cfg.Logger.Info("the schema of a backend has changed", "backend", g.target(i), "services", len(found.Services()), "methods", found.Methods())
 			}
 			if len(shadowed) > 0 {
-				g.warn("services of this backend go to one that was named before it", "backend", g.target(i), "services", shadowed)
+				g.warn("services of this backend go to one that was named before it", "backend", g.target(i), "services", some(shadowed))
 			}
 			if names := found.Undescribed(); changed && len(names) > 0 {
-				g.warn("the backend offers services that it does not describe", "backend", g.target(i), "services", names)
+				g.warn("the backend offers services that it does not describe", "backend", g.target(i), "services", some(names))
 			}
 			if changed {
 				g.warnUnresolved(g.target(i), found)
@@ -112,15 +112,17 @@ func (g *Gateway) newWatcher(i int) *schema.Watcher {
 // warnUnresolved says which types nobody describes. It is about what could be had with
 // complete descriptors: calls pass.
 func (g *Gateway) warnUnresolved(from string, s *schema.Schema) {
-	names := s.Unresolved()
-	if len(names) == 0 {
-		return
+	if names := s.Unresolved(); len(names) > 0 {
+		g.warn("descriptors lack types that they use: give them with all imports", "from", from, "types", some(names))
 	}
-	more := ""
+}
+
+// some writes names into a log, however many a backend may have.
+func some(names []string) string {
 	if n := len(names); n > 10 {
-		names, more = names[:10], fmt.Sprintf(" and %d more", n-10)
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:10], " "), n-10)
 	}
-	g.warn("descriptors lack types that they use: give them with all imports", "from", from, "types", strings.Join(names, " ")+more)
+	return strings.Join(names, " ")
 }
 
 func (g *Gateway) warn(msg string, args ...any) {

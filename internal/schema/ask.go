@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/sluice-rpc/sluice/rpc"
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // ahead is how many questions are asked before the first is answered, so that a backend
@@ -59,7 +62,7 @@ func parseAnswer(b []byte) (*answer, error) {
 				case 1:
 					a.code = v
 				case 2:
-					a.message = string(msg[:min(len(msg), maxName)])
+					a.message = printable(msg[:min(len(msg), maxName)])
 				}
 				return nil
 			})
@@ -67,6 +70,16 @@ func parseAnswer(b []byte) (*answer, error) {
 		return nil
 	})
 	return &a, err
+}
+
+// printable makes what a backend says fit for the eyes of an operator.
+func printable(b []byte) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, string(b))
 }
 
 // services are the names in a list of services, sorted, each once.
@@ -90,6 +103,8 @@ func (a *answer) services() (names []string, err error) {
 				return nil
 			case len(name) == 0 || len(name) > maxName:
 				return errName
+			case !protoreflect.FullName(name).IsValid():
+				return fmt.Errorf("reflection: %q is not the name of a service", name)
 			case len(names) >= maxFiles:
 				return fmt.Errorf("reflection: more than %d services", maxFiles)
 			}
@@ -224,9 +239,9 @@ func (c *reflection) next() (b []byte, ok bool, err error) {
 			return nil, false, errors.New("reflection: an answer is compressed or too large")
 		}
 		if len(c.buf) >= 5+n {
-			// A copy, because files are kept and the buffer is as large as its largest answer.
+			// A copy, because files are kept, and not all that was ever buffered with them.
 			b = slices.Clone(c.buf[5 : 5+n])
-			c.buf = c.buf[:copy(c.buf, c.buf[5+n:])]
+			c.buf = c.buf[5+n:]
 			c.open--
 			if len(c.buf) <= maxHeld {
 				credit, c.held = c.held, 0

@@ -323,7 +323,11 @@ func TestReflectHostile(t *testing.T) {
 			n++
 			return bytesField(4, append(bytesField(1, named(fmt.Sprint(n), fmt.Sprint(n+1))), bytesField(2, make([]byte, 3<<20))...))
 		}), "larger than"},
-		"a large answer":     {lists(s, always(append(named("a"), bytesField(99, make([]byte, 5<<20))...))), "too large"},
+		"a large answer":            {lists(s, always(append(named("a"), bytesField(99, make([]byte, 5<<20))...))), "too large"},
+		"a service that is no name": {lists([]string{"a.\x1b[2J"}, notFound), `"a.\x1b[2J" is not the name of a service`},
+		"an error for a terminal": {lists(s, func(protowire.Number, string) []byte {
+			return bytesField(7, bytesField(2, []byte("\x1b[2J\n\xffsorry")))
+		}), "of it: ?[2J?\ufffdsorry"},
 		"a broken file":      {lists(s, always([]byte("\x0a\x01a\x22\xff"))), "broken"},
 		"a file that is bad": {lists(s, always([]byte("\x0a\x01a\x22\x03\x0a\x01\xff"))), "invalid nested name"},
 		"invalid": {lists(s, always(file(&descriptorpb.FileDescriptorProto{Name: proto.String("a"), MessageType: []*descriptorpb.DescriptorProto{{

@@ -75,8 +75,9 @@ func readSet(name string) ([]byte, error) {
 		return nil, err
 	}
 	var set descriptorpb.FileDescriptorSet
+	binary := proto.Unmarshal(b, &set)
 	switch {
-	case bytes.HasPrefix(bytes.TrimSpace(b), []byte("{")):
+	case binary != nil && bytes.HasPrefix(bytes.TrimSpace(b), []byte("{")):
 		// buf's own fields, and options of extensions that are not known here, are left out.
 		if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(b, &set); err != nil {
 			return nil, fmt.Errorf("schema %s is JSON, but not that of a descriptor set (%s): %s", name, bare(err), howToCompile)
@@ -84,10 +85,8 @@ func readSet(name string) ([]byte, error) {
 		if b, err = proto.Marshal(&set); err != nil {
 			return nil, fmt.Errorf("schema %s: %w", name, err)
 		}
-	default:
-		if err := proto.Unmarshal(b, &set); err != nil {
-			return nil, fmt.Errorf("schema %s is not a descriptor set (%s): %s", name, bare(err), howToCompile)
-		}
+	case binary != nil:
+		return nil, fmt.Errorf("schema %s is not a descriptor set (%s): %s", name, bare(binary), howToCompile)
 	}
 	if len(set.File) == 0 {
 		return nil, fmt.Errorf("schema %s describes nothing: %s", name, howToCompile)

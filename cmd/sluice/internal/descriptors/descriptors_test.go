@@ -180,6 +180,18 @@ func TestSets(t *testing.T) {
 	}
 }
 
+// TestSetLikeJSON: a set whose first file is as long as a brace is.
+func TestSetLikeJSON(t *testing.T) {
+	set, err := proto.Marshal(&descriptorpb.FileDescriptorSet{File: []*descriptorpb.FileDescriptorProto{{Name: proto.String(strings.Repeat("x", '{'-2))}}})
+	if err != nil || string(set[:2]) != "\n{" {
+		t.Fatalf("%q %v", set, err)
+	}
+	dir(t, map[string]string{"set.binpb": string(set)})
+	if _, _, err := (Files{Schema: []string{"set.binpb"}}).Load(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestMistakes(t *testing.T) {
 	dir(t, map[string]string{
 		"syntax.proto":    "syntax = \"proto3\";\nmessage M {\n  string name 1;\n}\n",
