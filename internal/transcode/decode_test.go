@@ -3,7 +3,7 @@ package transcode
 import (
 	"bytes"
 	"errors"
-	"fmt"
+	"flag"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -117,13 +117,13 @@ func (o *wireOracle) check(t testing.TB, md protoreflect.MessageDescriptor, doc 
 	return true
 }
 
+// documents is how many random documents TestAppendWireRandom makes: go test -documents=100000.
+var documents = flag.Int("documents", 5000, "random documents for TestAppendWireRandom")
+
 // TestAppendWireRandom compares random documents, as they are and broken.
 func TestAppendWireRandom(t *testing.T) {
 	o := newWireOracle(t)
-	n := 6000
-	if testing.Short() {
-		n = 1000
-	}
+	n := *documents
 	taken, refused := 0, 0
 	for seed := range n {
 		g := newJSONGen(o.types.files, uint64(seed))
@@ -146,7 +146,7 @@ func TestAppendWireRandom(t *testing.T) {
 	if taken < n/2 || refused < n/2 {
 		t.Errorf("%d documents were taken, %d refused: not enough of one", taken, refused)
 	}
-	t.Log(fmt.Sprintf("%d taken, %d refused", taken, refused))
+	t.Logf("%d taken, %d refused", taken, refused)
 }
 
 func protoName(name string) protoreflect.FullName { return protoreflect.FullName(name) }
