@@ -125,7 +125,7 @@ func (d *decoder) open(c byte, what string) bool {
 func (d *decoder) object(m *Message, typeAt int) bool {
 	m.compile()
 	if m.messageSet {
-		return d.fail(d.pos, "is a MessageSet, which has no JSON form")
+		return d.fail(d.pos, "is a MessageSet, which JSON has no form for")
 	}
 	if !d.open('{', "an object") {
 		return false

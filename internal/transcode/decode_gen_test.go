@@ -482,8 +482,7 @@ func (g *jsonGen) any(depth int) {
 		writeType()
 	}
 	more := first || twice
-	var inner jsonGen
-	inner = *g
+	inner := *g
 	inner.out = bytes.Buffer{}
 	if wellKnownOf(md) != notWellKnown {
 		if more {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// MaxDepth is how deep messages, lists and structs may be nested in each other, in
-// both directions; protobuf's own parsers have the same limit.
+// MaxDepth is how deep messages may be nested in each other, in both directions, each
+// value in a Struct or ListValue being one; protobuf's own parsers have the same limit.
 const MaxDepth = 100
 
 // EncodeOptions say how JSON is written. The zero value writes what protojson writes
