@@ -32,6 +32,7 @@ var table = map[string]int{
 	"internal/compress":     1,
 
 	"internal/protocol/...": 2,
+	"internal/openapi":      2,
 
 	"internal/carrier/...": 3,
 	"internal/backend":     3,

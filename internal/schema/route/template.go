@@ -67,6 +67,28 @@ func (t *Template) Variables() []string {
 	return paths
 }
 
+// A Segment is one segment of a template.
+type Segment struct {
+	Literal  string // decoded; of a wildcard ""
+	Wildcard string // "*" or "**"; of a literal ""
+	Variable string // the field path of the variable that it is in, or ""
+	Whole    bool   // it is all of its variable, which is one segment
+}
+
+// Segments returns the segments, in order, for who describes a template.
+func (t *Template) Segments() []Segment {
+	all := make([]Segment, len(t.segments))
+	for i, s := range t.segments {
+		all[i] = Segment{Literal: s.text, Wildcard: [...]string{literal: "", star: "*", rest: "**"}[s.kind]}
+	}
+	for _, v := range t.vars {
+		for i := v.from; i < v.to; i++ {
+			all[i].Variable, all[i].Whole = v.path, !v.multi
+		}
+	}
+	return all
+}
+
 // A ParseError says what is wrong with a template, and where.
 type ParseError struct {
 	Template string

@@ -191,3 +191,15 @@ func percent(s string) string {
 	}
 	return b.String()
 }
+
+func TestSegments(t *testing.T) {
+	tmpl, err := Parse("/v1/{name=a%20b/*}/{x}/*/{y=**}:go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Segment{{Literal: "v1"}, {Literal: "a b", Variable: "name"}, {Wildcard: "*", Variable: "name"},
+		{Wildcard: "*", Variable: "x", Whole: true}, {Wildcard: "*"}, {Wildcard: "**", Variable: "y"}}
+	if got := tmpl.Segments(); !slices.Equal(got, want) {
+		t.Errorf("got %+v\nwant %+v", got, want)
+	}
+}
