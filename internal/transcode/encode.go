@@ -1,9 +1,11 @@
 package transcode
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 
@@ -42,9 +44,11 @@ type encoder struct {
 	level   int // of indentation
 	inAny   int // required fields of a message in an Any may be missing
 
-	flags []uint64          // stack of sets of fields, for messages with many
-	pairs []pair            // stack of the entries of maps
-	ends  map[uint32]uint32 // of long groups, see skipGroup
+	flags   []uint64          // stack of sets of fields, for messages with many
+	pairs   []pair            // stack of the entries of maps
+	members []member          // stack of the members of objects, if they are ordered
+	moved   []byte            // their bytes, while they are being put into order
+	ends    map[uint32]uint32 // of long groups, see skipGroup
 }
 
 var encoders = sync.Pool{New: func() any { return new(encoder) }}
@@ -90,7 +94,7 @@ func encode(dst, wire []byte, o *EncodeOptions, m *Message, walk func(*encoder) 
 	var err error
 	for _, e.careful = range [...]bool{false, true} {
 		e.out, e.depth, e.level, e.inAny = dst, 0, 0, 0
-		e.flags, e.pairs = e.flags[:0], e.pairs[:0]
+		e.flags, e.pairs, e.members = e.flags[:0], e.pairs[:0], e.members[:0]
 		if err = walk(e); err == nil && len(e.out) > e.limit {
 			err = ErrTooLarge
 		}
@@ -115,6 +119,12 @@ func (e *encoder) release() {
 	}
 	if cap(e.pairs) > keep {
 		e.pairs = nil
+	}
+	if cap(e.members) > keep {
+		e.members = nil
+	}
+	if cap(e.moved) > 64*keep {
+		e.moved = nil
 	}
 	encoders.Put(e)
 }
@@ -142,13 +152,17 @@ func (e *encoder) message(m *Message, i, end int, group protowire.Number) (int, 
 		return e.special(m, parts{one: span{i, end, group}})
 	}
 	e.open('{')
-	i, err := e.members(m, i, end, group)
+	i, err := e.object(m, i, end, group)
 	e.close('}')
 	return i, err
 }
 
 // enter counts a level of nesting. The caller takes it back by decreasing depth.
 func (e *encoder) enter(m *Message) error {
+	m.compile()
+	if m.messageSet {
+		return wireError(m, nil, fault("JSON has no form for MessageSets"))
+	}
 	if e.depth >= MaxDepth {
 		return wireError(m, nil, errDepth)
 	}
@@ -156,12 +170,8 @@ func (e *encoder) enter(m *Message) error {
 	return nil
 }
 
-// members appends the fields of a message that is no well-known type, without braces.
-func (e *encoder) members(m *Message, i, end int, group protowire.Number) (int, error) {
-	m.compile()
-	if m.messageSet {
-		return 0, wireError(m, nil, fault("JSON has no form for MessageSets"))
-	}
+// object appends the fields of a message that is no well-known type, without braces.
+func (e *encoder) object(m *Message, i, end int, group protowire.Number) (int, error) {
 	if err := e.enter(m); err != nil {
 		return 0, err
 	}
@@ -201,13 +211,14 @@ func (e *encoder) pushFlags(n int) []uint64 {
 
 // fields appends fields as they come, each at most once.
 func (e *encoder) fields(m *Message, i, end int, group protowire.Number, seen []uint64) (int, error) {
-	required, last := 0, -1
+	required, base := 0, len(e.members)
 	for i < end {
 		tag, j := e.varint(i, end)
 		f := m.find(tag)
 		if j < 0 || f == nil {
 			if j > 0 && group != 0 && tag == protowire.EncodeTag(group, protowire.EndGroupType) {
-				return j, e.missing(m, seen, last, required)
+				i, group = j, 0
+				break
 			}
 			next, err := e.skipField(i, end)
 			if err != nil {
@@ -217,17 +228,14 @@ func (e *encoder) fields(m *Message, i, end int, group protowire.Number, seen []
 			continue
 		}
 		bit := uint64(1) << (f.slot & 63)
-		if seen[f.slot>>6]&bit != 0 || e.ordered && f.index < last {
+		if seen[f.slot>>6]&bit != 0 {
 			return 0, errScattered
 		}
 		seen[f.slot>>6] |= bit
 		if f.required {
 			required++
 		}
-		if e.ordered {
-			e.absent(m, last+1, f.index)
-			last = f.index
-		}
+		begin := len(e.out)
 		var err error
 		switch {
 		case f.key != nil:
@@ -245,48 +253,65 @@ func (e *encoder) fields(m *Message, i, end int, group protowire.Number, seen []
 		if len(e.out) > e.limit {
 			return 0, ErrTooLarge
 		}
+		if e.ordered {
+			e.members = append(e.members, member{f.index, begin, len(e.out)})
+		}
 	}
 	if group != 0 {
 		return 0, wireError(m, nil, errTruncated)
 	}
-	return i, e.missing(m, seen, last, required)
-}
-
-// missing ends a message: it appends the fields that were not there, and complains if
-// one of them is required.
-func (e *encoder) missing(m *Message, seen []uint64, last, required int) error {
 	if required < len(m.required) && e.inAny == 0 {
 		for _, f := range m.required {
-			if seen[f.slot>>6]>>(f.slot&63)&1 == 0 {
-				return wireError(m, f, errRequired)
+			if !has(seen, f) {
+				return 0, wireError(m, f, errRequired)
 			}
 		}
 	}
-	switch {
-	case !e.defaults:
-	case e.ordered:
-		e.absent(m, last+1, m.declared)
-	default:
-		for i, f := range m.fields[:m.declared] {
-			if seen[f.slot>>6]>>(f.slot&63)&1 == 0 {
-				e.absent(m, i, i+1)
+	if e.defaults {
+		for _, f := range m.fields[:m.declared] {
+			if !has(seen, f) {
+				begin := len(e.out)
+				e.absent(f)
+				if e.ordered {
+					e.members = append(e.members, member{f.index, begin, len(e.out)})
+				}
 			}
 		}
 	}
-	return nil
+	if e.ordered {
+		e.order(base)
+	}
+	return i, nil
 }
 
-// absent appends fields that are not set, those from one index to another, as far as
-// the options say so.
-func (e *encoder) absent(m *Message, from, to int) {
-	if !e.defaults {
-		return
+// has tells whether a field, or another member of its oneof, is in a set.
+func has(seen []uint64, f *field) bool { return seen[f.slot>>6]>>(f.slot&63)&1 != 0 }
+
+// absent appends a field that is not set, if the options say so.
+func (e *encoder) absent(f *field) {
+	if f.ifUnset == unsetDefault || f.ifUnset == unsetNull && e.nulls {
+		e.key(f)
+		e.unset(f)
+		e.out = append(e.out, ',')
 	}
-	for to = min(to, m.declared); from < to; from++ {
-		if f := m.fields[from]; f.ifUnset == unsetDefault || f.ifUnset == unsetNull && e.nulls {
-			e.key(f)
-			e.unset(f)
-			e.out = append(e.out, ',')
+}
+
+// A member is one of an object that was written: which field it is, and where it
+// stands in the output.
+type member struct{ index, begin, end int }
+
+// order puts the members of an object, those on the stack from base on, into the order
+// of the descriptor, and takes them from the stack.
+func (e *encoder) order(base int) {
+	byIndex := func(a, b member) int { return cmp.Compare(a.index, b.index) }
+	if members := e.members[base:]; !slices.IsSortedFunc(members, byIndex) {
+		first := members[0].begin
+		e.moved = append(e.moved[:0], e.out[first:]...)
+		e.out = e.out[:first]
+		slices.SortFunc(members, byIndex)
+		for _, m := range members {
+			e.out = append(e.out, e.moved[m.begin-first:m.end-first]...)
 		}
 	}
+	e.members = e.members[:base]
 }

@@ -91,7 +91,7 @@ func (e *encoder) regular(m *Message, p parts) (next int, regular bool, err erro
 		}
 		run := c.f == last && c.at == end && (c.f.list || c.f.key != nil)
 		if word, bit := &seen[c.f.slot>>6], uint64(1)<<(c.f.slot&63); !run {
-			if *word&bit != 0 || e.ordered && last != nil && c.f.index < last.index {
+			if *word&bit != 0 {
 				regular = false // but the end is to be found
 			}
 			*word |= bit
@@ -216,9 +216,9 @@ func (e *encoder) scattered(m *Message, p parts) error {
 				at = c.at
 			}
 		}
-		e.absent(m, last+1, f.index)
+		e.absentBetween(m, last+1, f.index)
 		last = f.index
-		if err := e.member(f, at); err != nil {
+		if err := e.memberOf(f, at); err != nil {
 			return wireError(m, f, err)
 		}
 		if len(e.out) > e.limit {
@@ -227,9 +227,16 @@ func (e *encoder) scattered(m *Message, p parts) error {
 		return nil
 	})
 	if err == nil {
-		e.absent(m, last+1, len(m.fields))
+		e.absentBetween(m, last+1, m.declared)
 	}
 	return err
+}
+
+// absentBetween appends fields that are not set, those from one index to another.
+func (e *encoder) absentBetween(m *Message, from, to int) {
+	for to = min(to, m.declared); e.defaults && from < to; from++ {
+		e.absent(m.fields[from])
+	}
 }
 
 // A choice is the member of a oneof that came last, and its occurrences after that of
@@ -277,8 +284,8 @@ func (e *encoder) oneofs(m *Message, x *index) ([]choice, error) {
 	})
 }
 
-// member appends a field from its occurrences.
-func (e *encoder) member(f *field, at []uint32) error {
+// memberOf appends a field from its occurrences.
+func (e *encoder) memberOf(f *field, at []uint32) error {
 	if !f.list && f.key == nil && !f.presence && !e.defaults {
 		if zero, err := e.isZero(f, at[len(at)-1]); err != nil || zero {
 			return e.checkAll(f, at, err)

@@ -357,7 +357,7 @@ func (e *encoder) any(m *Message, p parts) (int, error) {
 	e.inAny++
 	var err error
 	if in.wkt == notWellKnown || in.wkt == wktEmpty {
-		_, err = e.members(in, value.i, value.end, 0)
+		_, err = e.object(in, value.i, value.end, 0)
 	} else {
 		e.newline()
 		e.out = append(e.out, `"value":`...)
