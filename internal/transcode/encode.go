@@ -45,6 +45,8 @@ type encoder struct {
 	inAny   int // required fields of a message in an Any may be missing
 
 	flags   []uint64          // stack of sets of fields, for messages with many
+	words   []uint32          // stack of small indexes
+	choices []choice          // stack of the oneofs of indexes
 	pairs   []pair            // stack of the entries of maps
 	members []member          // stack of the members of objects, if they are ordered
 	moved   []byte            // their bytes, while they are being put into order
@@ -94,7 +96,8 @@ func encode(dst, wire []byte, o *EncodeOptions, m *Message, walk func(*encoder) 
 	var err error
 	for _, e.careful = range [...]bool{false, true} {
 		e.out, e.depth, e.level, e.inAny = dst, 0, 0, 0
-		e.flags, e.pairs, e.members = e.flags[:0], e.pairs[:0], e.members[:0]
+		e.free(mark{})
+		e.pairs, e.members = e.pairs[:0], e.members[:0]
 		if err = walk(e); err == nil && len(e.out) > e.limit {
 			err = ErrTooLarge
 		}
@@ -116,6 +119,9 @@ func (e *encoder) release() {
 	e.wire, e.out, e.ends = nil, nil, nil
 	if cap(e.flags) > keep {
 		e.flags = nil
+	}
+	if cap(e.choices) > keep {
+		e.choices = nil
 	}
 	if cap(e.pairs) > keep {
 		e.pairs = nil

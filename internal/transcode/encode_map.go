@@ -25,12 +25,43 @@ func (e *encoder) mapRun(f *field, i, end int) (int, error) {
 		if j < 0 || tag != f.tag {
 			break // who reads on finds what is wrong
 		}
+		if len(e.pairs) == cap(e.pairs) {
+			e.growPairs(e.entriesAhead(f, i, end))
+		}
 		var err error
 		if i, err = e.addEntry(f, base, j, end); err != nil {
 			return 0, err
 		}
 	}
 	return i, e.entries(f, base)
+}
+
+// entriesAhead counts the entries of a run that may have a key.
+func (e *encoder) entriesAhead(f *field, i, end int) int {
+	n := 0
+	for i < end {
+		tag, j := e.varint(i, end)
+		if j < 0 || tag != f.tag {
+			break
+		}
+		begin, after, err := e.prefixed(j, end)
+		if err != nil {
+			break
+		}
+		if after-begin >= 2 {
+			n++
+		}
+		i = after
+	}
+	return n
+}
+
+// growPairs makes place for n pairs, and at least for one, so that many of them are not
+// copied again and again.
+func (e *encoder) growPairs(n int) {
+	if free := cap(e.pairs) - len(e.pairs); free == 0 || free < n {
+		e.pairs = append(make([]pair, 0, len(e.pairs)+n+fewEntries), e.pairs...)
+	}
 }
 
 // addEntry puts the entry at i, behind its tag, to those from base on.
@@ -176,7 +207,10 @@ func (e *encoder) entry(f *field, p pair) error {
 		if err != nil {
 			return err
 		}
-		if j < end && uint64(e.wire[j]) == f.value.tag {
+		if j == end {
+			return e.keyOnly(f, p)
+		}
+		if uint64(e.wire[j]) == f.value.tag {
 			after, err := e.skipValue(f.value.tag, j+1, end, e.depth)
 			if err != nil {
 				return err
@@ -190,6 +224,8 @@ func (e *encoder) entry(f *field, p pair) error {
 			}
 		}
 	}
+	stacks := e.mark()
+	defer e.free(stacks)
 	x, err := e.index(f.entry, parts{one: span{i, end, 0}})
 	if err != nil {
 		return err
@@ -200,19 +236,26 @@ func (e *encoder) entry(f *field, p pair) error {
 			return err
 		}
 	}
+	if len(values) == 0 {
+		return e.keyOnly(f, p)
+	}
 	if err := e.mapKey(f.key, p.key); err != nil {
 		return err
 	}
-	switch {
-	case len(values) > 0:
-		return e.gathered(f.value, values)
-	case f.value.message != nil:
-		_, err := e.message(f.value.message, 0, 0, 0)
+	return e.gathered(f.value, values)
+}
+
+// keyOnly appends an entry without a value.
+func (e *encoder) keyOnly(f *field, p pair) error {
+	if err := e.mapKey(f.key, p.key); err != nil {
 		return err
-	default:
-		e.zero(f.value)
-		return nil
 	}
+	if m := f.value.message; m != nil {
+		_, err := e.message(m, 0, 0, 0)
+		return err
+	}
+	e.zero(f.value)
+	return nil
 }
 
 // mapKey begins the member for a key.

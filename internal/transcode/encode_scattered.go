@@ -111,16 +111,45 @@ type index struct {
 	next    int      // where the message ends
 }
 
+// A mark is how high the stacks are that indexes are on.
+type mark struct{ flags, words, choices int }
+
+func (e *encoder) mark() mark { return mark{len(e.flags), len(e.words), len(e.choices)} }
+
+// free takes what was put on the stacks since a mark.
+func (e *encoder) free(to mark) {
+	e.flags, e.words, e.choices = e.flags[:to.flags], e.words[:to.words], e.choices[:to.choices]
+}
+
+// pushWords returns n zeros. Many of them are not for the stack, which stays as it is
+// between messages.
+func (e *encoder) pushWords(n int) []uint32 {
+	const most = 4096
+	if n > most/16 {
+		return make([]uint32, n)
+	}
+	if e.words == nil {
+		e.words = make([]uint32, 0, most)
+	}
+	old := len(e.words)
+	if n > most-old {
+		return make([]uint32, n)
+	}
+	e.words = e.words[:old+n]
+	clear(e.words[old:])
+	return e.words[old : old+n : old+n]
+}
+
 // index makes the index of a message. It needs three walks: which fields, how many of
-// each, and where.
-func (e *encoder) index(m *Message, p parts) (*index, error) {
+// each, and where. The caller frees it.
+func (e *encoder) index(m *Message, p parts) (index, error) {
 	m.compile()
-	words := (len(m.fields) + 63) / 64
-	x := &index{present: make([]uint64, words), before: make([]uint32, words)}
+	x := index{present: e.pushFlags(len(m.fields))}
+	x.before = e.pushWords(len(x.present))
 	for c := e.cursor(m, p); ; {
 		more, err := c.step()
 		if err != nil {
-			return nil, err
+			return x, err
 		}
 		if !more {
 			break
@@ -134,7 +163,7 @@ func (e *encoder) index(m *Message, p parts) (*index, error) {
 	}
 	// With an entry more in front, what is first the number of a field's occurrences
 	// becomes where they begin, and when all are there, where they end.
-	starts, total := make([]uint32, fields+1), uint32(0)
+	starts, total := e.pushWords(fields+1), 0
 	for c := e.cursor(m, p); ; total++ {
 		if more, _ := c.step(); !more {
 			break
@@ -144,7 +173,7 @@ func (e *encoder) index(m *Message, p parts) (*index, error) {
 	for i := range fields {
 		starts[i+1] += starts[i]
 	}
-	x.at = make([]uint32, total)
+	x.at = e.pushWords(total)
 	c := e.cursor(m, p)
 	for {
 		if more, _ := c.step(); !more {
@@ -192,6 +221,8 @@ func (x *index) fields(m *Message, yield func(*field, []uint32) error) error {
 // scattered appends the fields of a message from an index of them, without braces, in
 // the order of the descriptor.
 func (e *encoder) scattered(m *Message, p parts) error {
+	stacks := e.mark()
+	defer e.free(stacks)
 	x, err := e.index(m, p)
 	if err != nil {
 		return err
@@ -203,7 +234,7 @@ func (e *encoder) scattered(m *Message, p parts) error {
 			}
 		}
 	}
-	chosen, err := e.oneofs(m, x)
+	chosen, err := e.oneofs(m, &x)
 	if err != nil {
 		return err
 	}
@@ -253,7 +284,11 @@ func (e *encoder) oneofs(m *Message, x *index) ([]choice, error) {
 	if m.oneofs == 0 {
 		return nil, nil
 	}
-	chosen := make([]choice, m.oneofs)
+	old := len(e.choices)
+	for range m.oneofs {
+		e.choices = append(e.choices, choice{})
+	}
+	chosen := e.choices[old:]
 	_ = x.fields(m, func(f *field, at []uint32) error {
 		if f.oneof == 0 {
 			return nil
@@ -320,7 +355,13 @@ func (e *encoder) isZero(f *field, at uint32) (bool, error) {
 func (e *encoder) gathered(f *field, at []uint32) error {
 	switch {
 	case f.key != nil:
-		base := len(e.pairs)
+		base, keys := len(e.pairs), 0
+		for _, tag := range at {
+			if s := e.span(tag); s.end-s.i >= 2 {
+				keys++
+			}
+		}
+		e.growPairs(keys)
 		for _, tag := range at {
 			_, i := e.varint(int(tag), len(e.wire))
 			if _, err := e.addEntry(f, base, i, len(e.wire)); err != nil {

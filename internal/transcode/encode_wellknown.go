@@ -84,13 +84,15 @@ func (e *encoder) bare(m *Message, p parts) (int, error) {
 }
 
 func (e *encoder) bareScattered(m *Message, p parts) (int, error) {
+	stacks := e.mark()
+	defer e.free(stacks)
 	x, err := e.index(m, p)
 	if err != nil {
 		return 0, err
 	}
 	f, at := m.fields[0], []uint32(nil)
 	if m.wkt == wktValue {
-		chosen, err := e.oneofs(m, x)
+		chosen, err := e.oneofs(m, &x)
 		if err != nil {
 			return 0, err
 		}
