@@ -66,7 +66,7 @@ func (in *instance) wait(ctx context.Context) sluice.Status {
 	}
 }
 
-const protocols = "gRPC, gRPC-Web and Connect over HTTP/1.1 and HTTP/2"
+const protocols = "gRPC, gRPC-Web, Connect and REST over HTTP/1.1 and HTTP/2"
 
 // table is what a person sees at the start.
 func (in *instance) table(st sluice.Status) string {
@@ -150,7 +150,8 @@ func (in *instance) tryNext(st sluice.Status) []string {
 	addr := shown(in.plain)
 	if in.demo != nil {
 		return []string{
-			"printf '\\n\\005hello' | curl -s --data-binary @- -H 'Content-Type: application/proto' http://" + addr + "/" + demo.Service + "/Echo",
+			"curl http://" + addr + "/v1/echo/hello",
+			"curl -H 'Accept: text/event-stream' 'http://" + addr + "/v1/ticker?count=3'",
 			grpcurl + " -plaintext " + addr + " " + demo.Service + "/Ticker",
 		}
 	}

@@ -45,6 +45,10 @@ func (a *app) run(c *config.Config, warnings []string, d *demo.Server) (err erro
 	if err != nil {
 		return err
 	}
+	if d != nil { // the user's own go before them
+		own := sluice.HTTPRulesFile{Name: "the demo", Data: demo.HTTPRules}
+		p.gateway.REST.HTTPRules = append([]sluice.HTTPRulesFile{own}, p.gateway.REST.HTTPRules...)
+	}
 	if err := in.listen(); err != nil {
 		return err
 	}

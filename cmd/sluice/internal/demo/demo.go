@@ -5,6 +5,7 @@ package demo
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +24,11 @@ import (
 
 // Service is the name of the demo's service.
 const Service = "sluice.demo.v1.Demo"
+
+// HTTPRules are the rules by which REST reaches the service.
+//
+//go:embed rules.yaml
+var HTTPRules []byte
 
 const (
 	maxTicks  = 100_000          // of one Ticker call
