@@ -66,7 +66,10 @@ func compile(sources, paths []string, seen map[string]string) ([]byte, error) {
 		}, nil),
 	}
 	files, err := c.Compile(context.Background(), names...)
+	var pos reporter.ErrorWithPos
 	switch {
+	case len(mistakes) == 0 && errors.As(err, &pos): // imports are not reported
+		return nil, errors.New("schema " + r.locate(pos))
 	case len(mistakes) > 0:
 		return nil, errors.New("schema " + strings.Join(mistakes, "\n  "))
 	case err != nil:
