@@ -163,20 +163,18 @@ func (s *schemas) lookup(method string) *rpc.Method {
 	return m
 }
 
-// unknown says that a client asks for a method that nobody knows: the backends that may
-// have it are asked for news, as often as that is due. Until they have answered,
-// schemaPending names them.
+// unknown says that a client asks for a method, or a path that a rule may have, and
+// nobody knows it: the backends that may are asked for news, as often as that is due.
+// Until they have answered, schemaPending names them if it has the form of a method; who
+// asks for any other path is told at once that it is not there.
 func (s *schemas) unknown(method string) {
 	for i, w := range s.watchers {
 		if w == nil || !w.Due() { // as a rule: without a schema every call comes by here
 			continue
 		}
 		service, ok := backend.Service(method)
-		if !ok {
-			return
-		}
 		if of := s.store.Snapshot().Sources(service); len(of) == 0 || slices.Contains(of, i+1) {
-			w.Unknown()
+			w.Unknown(ok)
 		}
 	}
 }

@@ -57,6 +57,7 @@ type Watcher struct {
 	found *Schema
 	known bool // it has answered, or said that it offers no reflection
 	asked bool // an attempt for an unknown method is under way
+	wait  bool // and calls wait for it
 	err   error
 	pause time.Duration // see unknownFirst
 }
@@ -121,10 +122,10 @@ func (w *Watcher) sleep(ctx context.Context, d time.Duration, wake <-chan struct
 
 func (w *Watcher) attempt(ctx context.Context) error {
 	w.mu.Lock()
-	old, asked := w.found, w.asked
+	old, asked, wait := w.found, w.asked, w.wait
 	w.mu.Unlock()
 	timeout := attemptTimeout
-	if asked {
+	if wait {
 		timeout = unknownTimeout
 	}
 	limited, cancel := context.WithTimeout(ctx, timeout)
@@ -149,7 +150,7 @@ func (w *Watcher) attempt(ctx context.Context) error {
 		w.pause = min(2*w.pause, pollEvery)
 	}
 	if asked {
-		w.asked = false
+		w.asked, w.wait = false, false
 	}
 	if w.asked || w.found == nil {
 		w.unknownAfter.Store(never) // it is tried anyway, or there is nothing to have
@@ -175,16 +176,17 @@ func (w *Watcher) Due() bool {
 	return after != never && time.Now().UnixNano() >= after
 }
 
-// Unknown says that a call names a method that nobody knows. If that is due, the backend
-// is asked, and Pending says so. It may be called for every such call.
-func (w *Watcher) Unknown() {
+// Unknown says that somebody asks for a method that nobody knows. If that is due, the
+// backend is asked, and if calls may wait for the answer, Pending says so. It may be
+// called for every such call.
+func (w *Watcher) Unknown(wait bool) {
 	if !w.Due() || !w.cfg.Ready() {
 		return
 	}
 	w.mu.Lock()
 	due := w.Due()
 	if due {
-		w.asked = true
+		w.asked, w.wait = true, wait
 		w.unknownAfter.Store(never) // until the attempt has ended
 	}
 	w.mu.Unlock()
@@ -194,11 +196,11 @@ func (w *Watcher) Unknown() {
 }
 
 // Pending says whether news may be there soon: the backend has not answered yet, or is
-// asked because of an unknown method.
+// asked because of an unknown method for which calls wait.
 func (w *Watcher) Pending() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return !w.known || w.asked
+	return !w.known || w.wait
 }
 
 // Err is why the last attempt failed, or nil.

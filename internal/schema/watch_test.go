@@ -128,7 +128,7 @@ func TestWatcherRetries(t *testing.T) {
 		}
 		a.times()
 		for range 100 {
-			a.w.Unknown()
+			a.w.Unknown(true)
 			time.Sleep(100 * time.Millisecond)
 		}
 		a.want(t) // who offers no reflection is not asked for a client's sake
@@ -183,14 +183,14 @@ func TestWatcherFirstConnection(t *testing.T) {
 func TestWatcherUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := watch(t, nil)
-		a.w.Unknown()
+		a.w.Unknown(true)
 		a.want(t, 0) // it is asked already
 		time.Sleep(4 * time.Second)
-		a.w.Unknown()
+		a.w.Unknown(true)
 		a.want(t) // it has just been asked
 		time.Sleep(2 * time.Second)
 		a.set(func() { a.takes, a.answer = 2*time.Second, schemaOf(t, version("b")) })
-		a.w.Unknown()
+		a.w.Unknown(true)
 		if !a.w.Pending() {
 			t.Error("nothing to wait for")
 		}
@@ -201,16 +201,23 @@ func TestWatcherUnknown(t *testing.T) {
 		}
 		a.set(func() { a.takes = time.Minute })
 		time.Sleep(5 * time.Second)
-		a.w.Unknown()
+		a.w.Unknown(true)
 		time.Sleep(5500 * time.Millisecond)
 		a.want(t, 14)
 		if a.w.Pending() || a.w.Err() == nil {
 			t.Error("calls wait for a backend that does not answer")
 		}
+		a.set(func() { a.takes = 2 * time.Second })
+		time.Sleep(50 * time.Second)
+		a.times()
+		a.w.Unknown(false)
+		if got := a.times(); len(got) != 1 || a.w.Pending() {
+			t.Error("calls wait for what is not theirs to wait for", got)
+		}
 		a.set(func() { a.ready = false })
 		time.Sleep(30 * time.Second)
 		a.times()
-		a.w.Unknown()
+		a.w.Unknown(true)
 		if a.w.Pending() {
 			t.Error("calls wait for a backend that is down")
 		}
@@ -226,7 +233,7 @@ func TestWatcherStorm(t *testing.T) {
 		for range 10 {
 			wg.Go(func() {
 				for range 10000 {
-					a.w.Unknown()
+					a.w.Unknown(true)
 					a.w.Pending()
 					time.Sleep(time.Second / 50)
 				}
@@ -240,7 +247,7 @@ func TestWatcherStorm(t *testing.T) {
 		time.Sleep(60 * time.Second)
 		a.times()
 		time.Sleep(6 * time.Second)
-		a.w.Unknown()
+		a.w.Unknown(true)
 		if got := a.times(); len(got) != 1 {
 			t.Error(got)
 		}
