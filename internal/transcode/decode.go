@@ -10,10 +10,10 @@ import (
 )
 
 // AppendWire appends the wire form of a message that is given as JSON. It takes what
-// protojson.Unmarshal takes, and nothing else, but that nesting ends at [MaxDepth].
-// Fields are written in the order of the input; those without presence that are zero
-// are left out. On an error, which is a [*JSONError] or wraps [ErrTooLarge], dst comes
-// back as it was.
+// protojson.Unmarshal takes, and nothing else, within two limits: [MaxDepth], and how
+// much of a long document the types of Any may come behind (see maxRescan). Fields are
+// written in the order of the input; those without presence that are zero are left out.
+// On an error, which is a [*JSONError] or wraps [ErrTooLarge], dst comes back as it was.
 func (m *Message) AppendWire(dst, json []byte, o *DecodeOptions) ([]byte, error) {
 	d := newDecoder(m.types, dst, json, o)
 	d.grow(len(json) / 2) // about what JSON comes to
@@ -296,7 +296,7 @@ func (d *decoder) list(f *field) bool {
 	if !d.open('[', "a list") {
 		return false
 	}
-	start, length, tag := len(d.out), 0, f.tag
+	before, length, tag := len(d.out), 0, f.tag
 	if f.packed {
 		d.tag(f.tag)
 		length, tag = d.openLength(), 0
@@ -318,8 +318,8 @@ func (d *decoder) list(f *field) bool {
 	d.braces--
 	switch {
 	case !f.packed:
-	case len(d.out) == length+1: // empty
-		d.out = d.out[:start]
+	case len(d.out) == length: // empty
+		d.out = d.out[:before]
 	default:
 		d.closeLength(length)
 	}
@@ -335,23 +335,44 @@ func (d *decoder) tag(tag uint64) {
 	}
 }
 
-// openLength leaves place for the length of what follows, closeLength writes it. One
-// byte is kept; when it is not enough all that was written moves up. A byte moves at
-// most once for each message around it, so depth bounds that.
+const (
+	// lengthRoom is how many bytes are kept for the length of a message when much of the
+	// input is still to come: a large message around many others would be moved by each.
+	lengthRoom = 4
+	muchInput  = 64 << 10
+)
+
+// openLength leaves place for the length of what follows, and returns where that
+// begins; closeLength writes it. If it needs other than one byte, all behind it moves.
 func (d *decoder) openLength() int {
-	d.out = append(d.out, 0)
-	return len(d.out) - 1
+	if len(d.in)-d.pos < muchInput {
+		d.out = append(d.out, 1)
+	} else {
+		d.out = append(d.out, 0, 0, 0, lengthRoom)
+	}
+	return len(d.out)
 }
 
-func (d *decoder) closeLength(at int) {
-	n := len(d.out) - at - 1
-	if n < 0x80 {
-		d.out[at] = byte(n)
+func (d *decoder) closeLength(start int) {
+	n, room := len(d.out)-start, int(d.out[start-1])
+	if n < 0x80 && room == 1 {
+		d.out[start-1] = byte(n)
+		return
+	}
+	if n >= muchInput && n < 1<<(7*lengthRoom) && room == lengthRoom {
+		// Not moved if three bytes are enough: a varint may be longer than it must be.
+		length := d.out[start-lengthRoom : start]
+		for i := range length {
+			length[i] = byte(n>>(7*i)) | 0x80
+		}
+		length[lengthRoom-1] &^= 0x80
 		return
 	}
 	size := protowire.SizeVarint(uint64(n))
-	var room [8]byte
-	d.out = append(d.out, room[1:size]...)
-	copy(d.out[at+size:], d.out[at+1:at+1+n])
-	protowire.AppendVarint(d.out[:at], uint64(n))
+	for len(d.out) < start-room+size+n {
+		d.out = append(d.out, 0)
+	}
+	copy(d.out[start-room+size:], d.out[start:start+n])
+	protowire.AppendVarint(d.out[:start-room], uint64(n))
+	d.out = d.out[:start-room+size+n]
 }

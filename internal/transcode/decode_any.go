@@ -66,7 +66,7 @@ func (d *decoder) any() bool {
 		return false
 	}
 	d.partial, d.maxBraces = partial, maxBraces
-	if len(d.out) == length+1 {
+	if len(d.out) == length {
 		d.out = d.out[:before]
 	} else {
 		d.closeLength(length)

@@ -169,3 +169,43 @@ func TestMessageSet(t *testing.T) {
 		t.Errorf("got %x, %v", got, err)
 	}
 }
+
+// TestLarge compares documents that are long enough for lengths to be written in
+// another way: much within much, and many small ones.
+func TestLarge(t *testing.T) {
+	o := newWireOracle(t)
+	g := newJSONGen(o.types.files, 7)
+	for _, c := range []struct {
+		message       protoreflect.FullName
+		before, after string
+		element       protoreflect.FullName
+	}{
+		{"sluice.test.p3.Tree", `{"left":{"more":[`, `]}}`, "sluice.test.p3.Tree"},
+		{"sluice.test.ed.Mix", `{"delimited":{"delimitedList":[`, `]}}`, "sluice.test.ed.Mix"},
+		{"google.protobuf.Value", `{"a":[[`, `],1]}`, "google.protobuf.Value"},
+		{"google.protobuf.Any", `{"@type":"sluice.test.p3.WellKnownLists","any":[`, `]}`, "google.protobuf.Any"},
+		{"google.protobuf.Any", `{"any":[`, `],"@type":"sluice.test.p3.WellKnownLists"}`, "google.protobuf.Any"},
+		{"sluice.test.p3.WellKnownLists", `{"wString":["` + strings.Repeat("x", 3*muchInput) + `"],"value":[`, `]}`, "google.protobuf.Value"},
+	} {
+		var doc strings.Builder
+		doc.WriteString(c.before)
+		element := testMessage(t, o.types, c.element).desc
+		taken := func(one []byte) bool {
+			_, err := o.message(element, one, false)
+			return err == nil
+		}
+		for doc.Len() < 5*muchInput {
+			if one := g.json(element, 4); taken(one) {
+				doc.Write(one)
+				doc.WriteByte(',')
+			}
+			if g.chance(0.1) {
+				doc.WriteString(strings.Repeat(" ", muchInput/4))
+			}
+		}
+		doc.WriteString("{}" + c.after)
+		if !o.check(t, testMessage(t, o.types, c.message).desc, []byte(doc.String()), false) {
+			t.Errorf("%s in %s was not taken", c.element, c.message)
+		}
+	}
+}

@@ -28,7 +28,7 @@ func (d *decoder) mapField(f *field) bool {
 		if !d.mapKey(f.key, raw, escaped) {
 			return d.wrongKey(f, d.plain(raw, escaped), at)
 		}
-		if keys.has(d.out, length+1) {
+		if keys.has(d.out, length) {
 			return d.fail(at, "the key "+strconv.Quote(clip(d.plain(raw, escaped)))+" is there twice")
 		}
 		if !d.colon() {

@@ -211,8 +211,7 @@ func (d *decoder) bytesField(f *field, tag uint64, zero bool) bool {
 func (d *decoder) base64(tag uint64, text []byte, escaped, zero bool) bool {
 	before := len(d.out)
 	d.tag(tag)
-	length := d.openLength()
-	start := length + 1
+	start := d.openLength()
 	if escaped {
 		d.out = unescape(d.out, text)
 		text = d.out[start:] // decoding in place is safe: it never writes what it has not read
@@ -239,7 +238,7 @@ func (d *decoder) base64(tag uint64, text []byte, escaped, zero bool) bool {
 		d.out = d.out[:before]
 		return true
 	}
-	d.closeLength(length)
+	d.closeLength(start)
 	return true
 }
 

@@ -105,7 +105,7 @@ func (o *wireOracle) check(t testing.TB, md protoreflect.MessageDescriptor, doc 
 	if err != nil {
 		t.Fatalf("%s, %s: wire %x: %v", md.FullName(), doc, got, err)
 	}
-	if len(got) != proto.Size(want) {
+	if len(got) != proto.Size(want) && len(doc) < muchInput {
 		t.Fatalf("%s, %s: %d bytes of wire %x\nwant %d: %v", md.FullName(), doc, len(got), got, proto.Size(want), want)
 	}
 	if err := errors.Join(o.canonical(message.ProtoReflect()), o.canonical(want.ProtoReflect())); err != nil {

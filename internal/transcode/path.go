@@ -39,24 +39,24 @@ func (m *Message) Path(path string) (*Path, error) {
 	p := &Path{root: m, text: path}
 	rest, key, bracket := strings.Cut(path, "[")
 	if bracket && !strings.HasSuffix(key, "]") {
-		return nil, p.error("expects ] at the end")
+		return nil, p.fail("expects ] at the end")
 	}
 	for {
 		name, after, more := strings.Cut(rest, ".")
 		m.compile()
 		f := m.byName[name]
 		if f == nil {
-			return nil, p.error("the message " + string(m.desc.FullName()) + " has no " + misspelt(m, name))
+			return nil, p.fail("the message " + string(m.desc.FullName()) + " has no " + misspelt(m, name))
 		}
 		if !more {
 			p.field = f
 			break
 		}
 		if f.message == nil || f.list {
-			return nil, p.error(fmt.Sprintf("%s is %s, which has no fields by name", clip([]byte(name)), f.describe()))
+			return nil, p.fail(fmt.Sprintf("%s is %s, which has no fields by name", clip([]byte(name)), f.describe()))
 		}
 		if len(p.outer) == MaxDepth {
-			return nil, p.error(fmt.Sprintf("is more than %d names long", MaxDepth))
+			return nil, p.fail(fmt.Sprintf("is more than %d names long", MaxDepth))
 		}
 		p.outer = append(p.outer, f)
 		m, rest = f.message, after
@@ -65,12 +65,12 @@ func (m *Message) Path(path string) (*Path, error) {
 		return p, nil
 	}
 	if p.field.key == nil {
-		return nil, p.error("is " + p.field.describe() + ", and only maps have keys")
+		return nil, p.fail("is " + p.field.describe() + ", and only maps have keys")
 	}
 	var d decoder
 	text := []byte(key[:len(key)-1])
 	if !utf8.Valid(text) || !d.mapKey(p.field.key, text, false) {
-		return nil, p.error("expects " + expected(p.field.key) + " as the key")
+		return nil, p.fail("expects " + expected(p.field.key) + " as the key")
 	}
 	p.key = d.out
 	return p, nil
@@ -79,7 +79,7 @@ func (m *Message) Path(path string) (*Path, error) {
 // Field returns the field: of a map with a key, the map.
 func (p *Path) Field() protoreflect.FieldDescriptor { return p.field.desc }
 
-func (p *Path) error(reason string) error { return &PathError{Path: p.text, Reason: reason} }
+func (p *Path) fail(reason string) error { return &PathError{Path: p.text, Reason: reason} }
 
 // misspelt says that a name is unknown, and which may be meant.
 func misspelt(m *Message, name string) string {

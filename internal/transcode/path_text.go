@@ -16,7 +16,7 @@ func (p *Path) AppendText(dst []byte, text string) ([]byte, error) {
 	d := newDecoder(p.root.types, dst, []byte(text), nil)
 	d.depth -= len(p.outer)
 	if !d.path(p, 0, true) {
-		return dst, p.error(d.err.Reason)
+		return dst, p.fail(d.err.Reason)
 	}
 	return d.out, nil
 }

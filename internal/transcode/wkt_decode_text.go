@@ -146,7 +146,7 @@ func (d *decoder) maskPaths(text []byte, loose bool) bool {
 			}
 			d.out = append(d.out, c)
 		}
-		if !validPath(d.out[length+1:]) && !(loose && string(path) == "*") {
+		if !validPath(d.out[length:]) && !(loose && string(path) == "*") {
 			return false
 		}
 		d.closeLength(length)
