@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 
+	"github.com/sluice-rpc/sluice/bench/orders"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
@@ -99,6 +100,7 @@ func serveEcho(addr string) error {
 		},
 		Metadata: "grpc/testing/benchmark_service.proto",
 	}, nil)
+	orders.RegisterOrdersServer(s, orderServer{})
 	healthpb.RegisterHealthServer(s, health.NewServer())
 	reflection.Register(s)
 	return s.Serve(l)

@@ -10,16 +10,16 @@ import (
 	"time"
 )
 
-// runH1 makes gRPC-Web calls over one HTTP/1.1 connection, one after the other, as a
-// browser does.
+// runH1 makes calls of gRPC-Web or REST over one HTTP/1.1 connection, one after the
+// other, as a browser does.
 func runH1(l load, count *counter, seed uint64) error {
 	nc, err := dial(l, "http/1.1")
 	if err != nil {
 		return err
 	}
 	defer nc.Close() //nolint:errcheck // it only ends
-	c := caller{rand: rand.New(rand.NewPCG(seed, 7)), contentType: "application/grpc-web+proto"}
-	msg := message(l.message)
+	c := caller{rand: rand.New(rand.NewPCG(seed, 7)), contentType: l.contentType()}
+	msg := l.request()
 	br := bufio.NewReaderSize(nc, 16<<10)
 	var out bytes.Buffer
 	for !count.stopped.Load() {
@@ -45,7 +45,7 @@ func runH1(l load, count *counter, seed uint64) error {
 		if err != nil {
 			return err
 		}
-		if resp.StatusCode != http.StatusOK || !webOK(body, len(msg)) {
+		if resp.StatusCode != http.StatusOK || !l.answered(body, len(msg)) {
 			return fmt.Errorf("%s: %q", resp.Status, body)
 		}
 		count.add(time.Since(begin))

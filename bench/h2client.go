@@ -24,6 +24,7 @@ type load struct {
 	inFlight int // calls on each connection
 	path     string
 	web      bool // gRPC-Web
+	rest     bool // JSON, without message and path
 	http1    bool // over HTTP/1.1
 	message  int  // bytes of each message
 	bidi     int  // messages in flight on a call that stays; 0: unary calls
@@ -85,12 +86,9 @@ func dialH2(l load, count *counter, seed uint64) (*h2conn, error) {
 	}
 	c := &h2conn{load: l, count: count, nc: nc, br: bufio.NewReaderSize(nc, 64<<10), streams: map[uint32]*h2stream{}, nextID: 1,
 		window: initialWindow, peerInitial: initialWindow}
-	c.caller = caller{rand: rand.New(rand.NewPCG(seed, 7)), scheme: "http", contentType: "application/grpc"}
+	c.caller = caller{rand: rand.New(rand.NewPCG(seed, 7)), scheme: "http", contentType: l.contentType()}
 	if l.tls {
 		c.scheme = "https"
-	}
-	if l.web {
-		c.contentType = "application/grpc-web+proto"
 	}
 	c.enc = hpack.NewEncoder(&c.block)
 	c.dec = hpack.NewDecoder(4096, func(f hpack.HeaderField) {
@@ -101,7 +99,7 @@ func dialH2(l load, count *counter, seed uint64) (*h2conn, error) {
 			c.httpStatus = f.Value
 		}
 	})
-	c.msg = message(l.message)
+	c.msg = l.request()
 	c.out = append(c.out, http2.ClientPreface...)
 	c.frame(http2.FrameSettings, 0, 0, binary.BigEndian.AppendUint32([]byte{0, byte(http2.SettingInitialWindowSize)}, windowStream))
 	c.frame(http2.FrameWindowUpdate, 0, 0, binary.BigEndian.AppendUint32(nil, windowConn))
@@ -383,17 +381,46 @@ func (c *h2conn) data(s *h2stream, flags http2.Flags, p []byte) error {
 		}
 		return nil
 	}
-	if c.web {
+	if c.web || c.rest {
 		s.tail = append(s.tail, p...)
 	}
 	if flags&http2.FlagDataEndStream != 0 {
-		if !c.web || !webOK(s.tail, len(c.msg)) {
+		if !c.answered(s.tail, len(c.msg)) {
 			return fmt.Errorf("the answer ended without status OK: %q", s.tail[min(len(c.msg), len(s.tail)):])
 		}
 		s.got = len(c.msg)
 		return c.ended(s)
 	}
 	return nil
+}
+
+func (l *load) contentType() string {
+	switch {
+	case l.rest:
+		return "application/json"
+	case l.web:
+		return "application/grpc-web+proto"
+	}
+	return "application/grpc"
+}
+
+// request is the content of each request.
+func (l *load) request() []byte {
+	if l.rest {
+		return orderJSON
+	}
+	return message(l.message)
+}
+
+// answered says whether a body is a whole answer, and a good one.
+func (l *load) answered(body []byte, msg int) bool {
+	switch {
+	case l.rest:
+		return orderOK(body)
+	case l.web:
+		return webOK(body, msg)
+	}
+	return false // gRPC ends with trailers
 }
 
 // webOK says whether body is one message and a trailers frame that says OK.

@@ -28,6 +28,8 @@ func serveOrRun(args []string) error {
 		return serveGRPC(args[1], args[2], args[3], args[4], args[5])
 	case len(args) == 6 && args[0] == "serve-reverse":
 		return serveReverse(args[1], args[2], args[3], args[4], args[5])
+	case len(args) == 6 && args[0] == "serve-gateway":
+		return serveGateway(args[1], args[2], args[3], args[4], args[5])
 	}
 	return bench(args)
 }
@@ -86,6 +88,9 @@ func (o *options) run(dir string) error {
 		return err
 	}
 	if err := e.certificate(); err != nil {
+		return err
+	}
+	if err := e.writeRules(); err != nil {
 		return err
 	}
 	if e.backend, err = freeAddr(); err != nil {

@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-//go:embed config
+//go:embed config orders/rules.yaml
 var configs embed.FS
 
 // An env is what all processes of a run share.
@@ -29,6 +29,7 @@ type env struct {
 	threads   int
 	cert, key string
 	pem       string // both in one file
+	rules     string // of REST
 	sluice    string // the command
 	self      string // this program
 }
@@ -43,7 +44,7 @@ type peer struct {
 }
 
 // peerNames are in the order of the table; "direct" is no proxy at all.
-var peerNames = []string{"sluice", "haproxy", "nginx", "grpc-go", "reverseproxy", "grpcwebproxy", "direct"}
+var peerNames = []string{"sluice", "haproxy", "nginx", "grpc-go", "reverseproxy", "grpcwebproxy", "grpc-gateway", "direct"}
 
 func (e *env) startPeer(name string) (*peer, error) {
 	p := &peer{name: name}
@@ -61,7 +62,7 @@ func (e *env) startPeer(name string) (*peer, error) {
 	switch name {
 	case "sluice":
 		p.process, err = start(e.dir, name, procs, e.sluice, "serve", "--listen", p.addr, "--tls-listen", p.tlsAddr,
-			"--tls-cert", e.cert, "--tls-key", e.key, "--admin", p.admin, e.backend)
+			"--tls-cert", e.cert, "--tls-key", e.key, "--admin", p.admin, "--http-rules", e.rules, e.backend)
 	case "haproxy":
 		p.process, err = e.startConfigured(p, "haproxy", "haproxy.cfg", "-f")
 	case "nginx":
@@ -70,6 +71,8 @@ func (e *env) startPeer(name string) (*peer, error) {
 		p.process, err = start(e.dir, name, procs, e.self, "serve-grpc", p.addr, p.tlsAddr, e.backend, e.cert, e.key)
 	case "reverseproxy":
 		p.process, err = start(e.dir, name, procs, e.self, "serve-reverse", p.addr, p.tlsAddr, e.backend, e.cert, e.key)
+	case "grpc-gateway":
+		p.process, err = start(e.dir, name, procs, e.self, "serve-gateway", p.addr, p.tlsAddr, e.backend, e.cert, e.key)
 	case "grpcwebproxy":
 		p.process, err = e.startGRPCWebProxy(p, procs)
 	default:
@@ -128,6 +131,16 @@ func (e *env) startGRPCWebProxy(p *peer, procs []string) (*process, error) {
 		"--server_bind_address=127.0.0.1", "--server_http_debug_port="+httpPort, "--server_http_tls_port="+tlsPort,
 		"--server_tls_cert_file="+e.cert, "--server_tls_key_file="+e.key,
 		"--server_http_max_read_timeout=1h", "--server_http_max_write_timeout=1h") // its 10 s would cut connections between rounds
+}
+
+// writeRules writes the HTTP rules of the orders.
+func (e *env) writeRules() error {
+	b, err := configs.ReadFile("orders/rules.yaml")
+	if err != nil {
+		return err
+	}
+	e.rules = filepath.Join(e.dir, "rules.yaml")
+	return os.WriteFile(e.rules, b, 0o600)
 }
 
 // certificate writes a self-signed certificate for localhost.

@@ -30,6 +30,8 @@ const (
 var (
 	proxies = []string{"sluice", "haproxy", "nginx", "grpc-go", "reverseproxy"}
 	webbers = []string{"sluice", "grpcwebproxy"}
+	// gateways are those that make JSON of protobuf.
+	gateways = []string{"sluice", "grpc-gateway"}
 )
 
 func cpuAtMost(limit float64) bar { return bar{"cpu", limit, true} }
@@ -80,6 +82,16 @@ var rows = []row{
 		name: "web-h2-tls", what: "gRPC-Web unary, 100 B, HTTP/2 with TLS, 8 connections with 16 calls each", peers: webbers, per: "call",
 		load: load{tls: true, web: true, conns: 8, inFlight: 16, path: unaryPath, message: 100},
 		bars: map[string]bar{"grpcwebproxy": cpuAtMost(0.15)},
+	},
+	{
+		name: "rest-h1", what: "REST unary, JSON of 1.9 kB both ways, HTTP/1.1, 64 connections", peers: gateways, per: "call",
+		load: load{http1: true, rest: true, conns: 64, inFlight: 1, path: "/v1/orders"},
+		bars: map[string]bar{"grpc-gateway": cpuAtMost(0.3)},
+	},
+	{
+		name: "rest-h2-tls", what: "the same, HTTP/2 with TLS, 8 connections with 16 calls each", peers: gateways, per: "call",
+		load: load{tls: true, rest: true, conns: 8, inFlight: 16, path: "/v1/orders"},
+		bars: map[string]bar{"grpc-gateway": cpuAtMost(0.3)},
 	},
 }
 
