@@ -130,7 +130,7 @@ func TestBombs(t *testing.T) {
 // TestMaxOutput checks the limit to the byte.
 func TestMaxOutput(t *testing.T) {
 	o := newWireOracle(t)
-	m, doc := testMessage(t, o.types, "sluice.test.shop.Order"), []byte(orderJSON)
+	m, doc := testMessage(t, o.types, "sluice.test.shop.Order"), orderJSON(t)
 	wire, err := m.AppendWire(nil, doc, nil)
 	if err != nil {
 		t.Fatal(err)

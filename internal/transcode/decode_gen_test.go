@@ -327,8 +327,8 @@ func (g *jsonGen) scalar(kind protoreflect.Kind, ed protoreflect.EnumDescriptor)
 		switch {
 		case g.chance(0.7):
 			g.quote(string(values.Get(g.IntN(values.Len())).Name()))
-		case ed.FullName() == "google.protobuf.NullValue" && g.chance(0.5):
-			g.put("null")
+		case ed.FullName() == "google.protobuf.NullValue": // in JSON all its numbers are null
+			g.put([]string{"null", "0"}[g.IntN(2)])
 		default:
 			g.put(strconv.Itoa(int(int32(g.Uint32()) >> g.IntN(32))))
 		}

@@ -161,3 +161,36 @@ func dynamicString(o *wireOracle, s string) proto.Message {
 	m.Set(m.Descriptor().Fields().ByNumber(1), protoreflect.ValueOfString(s))
 	return m.Interface()
 }
+
+// TestRoundTrip goes from JSON to the wire, back to JSON, and to the wire again.
+func TestRoundTrip(t *testing.T) {
+	o := newWireOracle(t)
+	for seed := range 2000 {
+		g := newJSONGen(o.types.files, uint64(seed))
+		md := g.messages[g.IntN(len(g.messages))]
+		m := o.types.Message(md)
+		first, err := m.AppendWire(nil, g.json(md, 3), nil)
+		if err != nil {
+			continue
+		}
+		doc, err := m.AppendJSON(nil, first, &EncodeOptions{})
+		if err != nil {
+			t.Fatalf("%s, wire %x: %v", md.FullName(), first, err)
+		}
+		second, err := m.AppendWire(nil, doc, nil)
+		if err != nil {
+			t.Fatalf("%s, %s: %v", md.FullName(), doc, err)
+		}
+		a, err := o.parse(md, first)
+		b, err2 := o.parse(md, second)
+		if err := errors.Join(err, err2); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(o.canonical(a.ProtoReflect()), o.canonical(b.ProtoReflect())); err != nil {
+			t.Fatal(err)
+		}
+		if !proto.Equal(a, b) {
+			t.Fatalf("%s, %s:\n got %v\nwant %v", md.FullName(), doc, b, a)
+		}
+	}
+}
