@@ -219,7 +219,7 @@ func (e *encoder) pushFlags(n int) []uint64 {
 func (e *encoder) fields(m *Message, i, end int, group protowire.Number, seen []uint64) (int, error) {
 	required, base := 0, len(e.members)
 	for i < end {
-		tag, j := e.varint(i, end)
+		tag, j := e.varintIn(i, end)
 		f := m.find(tag)
 		if j < 0 || f == nil {
 			if j > 0 && group != 0 && tag == protowire.EncodeTag(group, protowire.EndGroupType) {

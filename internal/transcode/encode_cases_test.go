@@ -3,6 +3,8 @@ package transcode
 import (
 	"errors"
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -320,4 +322,39 @@ func ExampleMessage_AppendJSON() {
 	out, err := address.AppendJSON(nil, []byte("\x12\x06Berlin\x22\x02DE"), &EncodeOptions{})
 	fmt.Println(string(out), err)
 	// Output: {"city":"Berlin","country":"DE"} <nil>
+}
+
+// TestAppendFloat compares with strconv, above all near decimals with few digits.
+func TestAppendFloat(t *testing.T) {
+	plain := func(n float64, size int) string {
+		return strings.Replace(string(strconv.AppendFloat(nil, n, 'f', -1, size)), "e-0", "e-", 1)
+	}
+	g := newGenerator(nil, 1)
+	for range 200000 {
+		n := float64(g.Int64N(1e7)) / []float64{1, 10, 100, 1000, 1e4, 1e5}[g.IntN(6)]
+		switch g.IntN(4) {
+		case 0:
+			n = math.Nextafter(n, math.Inf(1-2*g.IntN(2)))
+		case 1:
+			n = -n
+		case 2:
+			n *= float64(g.Int64N(1e9))
+		}
+		if n != 0 && (math.Abs(n) < 1e-6 || math.Abs(n) >= 1e21) {
+			continue
+		}
+		if got, want := string(appendFloat(nil, n, 64)), plain(n, 64); got != want {
+			t.Fatalf("%x: %s, want %s", n, got, want)
+		}
+		f := float32(n)
+		if g.one(3) {
+			f = math.Nextafter32(f, 0)
+		}
+		if f != 0 && (math.Abs(float64(f)) < 1e-6 || math.Abs(float64(f)) >= 1e21) {
+			continue
+		}
+		if got, want := string(appendFloat(nil, float64(f), 32)), plain(float64(f), 32); got != want {
+			t.Fatalf("%x, 32 bits: %s, want %s", f, got, want)
+		}
+	}
 }

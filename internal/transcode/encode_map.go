@@ -21,7 +21,7 @@ const fewEntries = 16
 func (e *encoder) mapRun(f *field, i, end int) (int, error) {
 	base := len(e.pairs)
 	for i < end {
-		tag, j := e.varint(i, end)
+		tag, j := e.varintIn(i, end)
 		if j < 0 || tag != f.tag {
 			break // who reads on finds what is wrong
 		}
@@ -40,7 +40,7 @@ func (e *encoder) mapRun(f *field, i, end int) (int, error) {
 func (e *encoder) entriesAhead(f *field, i, end int) int {
 	n := 0
 	for i < end {
-		tag, j := e.varint(i, end)
+		tag, j := e.varintIn(i, end)
 		if j < 0 || tag != f.tag {
 			break
 		}
@@ -73,7 +73,7 @@ func (e *encoder) addEntry(f *field, base, i, end int) (int, error) {
 	}
 	key := 0
 	for i < end {
-		tag, j := e.varint(i, end)
+		tag, j := e.varintIn(i, end)
 		if tag == f.key.tag {
 			key = j
 		}

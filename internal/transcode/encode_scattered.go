@@ -49,7 +49,7 @@ func (e *encoder) cursor(m *Message, p parts) cursor {
 func (c *cursor) step() (bool, error) {
 	for {
 		for c.i < c.end {
-			tag, j := c.e.varint(c.i, c.end)
+			tag, j := c.e.varintIn(c.i, c.end)
 			f := c.m.find(tag)
 			if f == nil && c.group != 0 && tag == protowire.EncodeTag(c.group, protowire.EndGroupType) {
 				c.i, c.end, c.group = j, j, 0

@@ -135,8 +135,8 @@ func appendFloat(out []byte, n float64, size int) []byte {
 		return append(out, `"-Infinity"`...)
 	}
 	abs := math.Abs(n)
-	if abs < 1e15 && abs == math.Trunc(abs) && (abs != 0 || !math.Signbit(n)) && size == 64 {
-		return strconv.AppendInt(out, int64(n), 10)
+	if out, ok := appendShort(out, n, size); ok {
+		return out
 	}
 	format := byte('f')
 	if abs != 0 {
@@ -153,5 +153,47 @@ func appendFloat(out []byte, n float64, size int) []byte {
 	}
 	return out
 }
+
+// appendShort appends a number that is a decimal with at most 15 digits, 6 if it has 32
+// bits, of which up to 4 are behind the point. That is what most numbers in messages are,
+// and it is faster than the general way. With so few digits no two decimals are the same
+// number; and the quotient of two numbers without error is rounded correctly. So the
+// first decimal whose quotient is n is the one with the fewest digits.
+func appendShort(out []byte, n float64, size int) ([]byte, bool) {
+	most := 1e15
+	if size == 32 {
+		most = 1e6
+	}
+	abs := math.Abs(n)
+	if abs == 0 && math.Signbit(n) {
+		return out, false
+	}
+	for digits, scale := 0, 1.0; digits <= 4; digits, scale = digits+1, scale*10 {
+		scaled := abs*scale + 0.5
+		if !(scaled < most) {
+			return out, false
+		}
+		x := uint64(scaled)
+		if q := float64(x) / scale; q != abs && (size == 64 || float32(q) != float32(abs)) {
+			continue
+		}
+		if n < 0 {
+			out = append(out, '-')
+		}
+		if digits == 0 {
+			return strconv.AppendUint(out, x, 10), true
+		}
+		whole := x / tens[digits]
+		out = append(strconv.AppendUint(out, whole, 10), '.')
+		rest := x - whole*tens[digits]
+		for i := digits - 1; i >= 0; i-- {
+			out = append(out, byte('0'+rest/tens[i]%10))
+		}
+		return out, true
+	}
+	return out, false
+}
+
+var tens = [...]uint64{1, 10, 100, 1000, 10000}
 
 func validUTF8(s []byte) bool { return utf8.Valid(s) }

@@ -73,7 +73,9 @@ func (e *encoder) singular(f *field, i, end int) (int, error) {
 		i, err = e.message(f.message, i, end, f.number)
 	default:
 		var x uint64
-		if x, i, err = e.number(f.wire, i, end); err != nil {
+		if f.wire == protowire.VarintType && i < end && e.wire[i] < 0x80 { // most of them
+			x, i = uint64(e.wire[i]), i+1
+		} else if x, i, err = e.number(f.wire, i, end); err != nil {
 			return 0, err
 		}
 		if x&f.significant == 0 && !f.presence && !e.defaults {
@@ -154,7 +156,7 @@ func (e *encoder) listField(f *field, i, end int) (int, error) {
 func (e *encoder) listRun(f *field, i, end int) (int, error) {
 	e.open('[')
 	for i < end {
-		tag, j := e.varint(i, end)
+		tag, j := e.varintIn(i, end)
 		if j < 0 || tag != f.tag && tag != f.otherTag {
 			break // who reads on finds what is wrong
 		}

@@ -43,7 +43,7 @@ func (e *encoder) bare(m *Message, p parts) (int, error) {
 	i, end, group := p.one.i, p.one.end, p.one.group
 	done := false
 	for i < end {
-		tag, j := e.varint(i, end)
+		tag, j := e.varintIn(i, end)
 		f := m.find(tag)
 		if j < 0 || f == nil {
 			if j > 0 && group != 0 && tag == protowire.EncodeTag(group, protowire.EndGroupType) {

@@ -29,10 +29,19 @@ func (m *Message) find(tag uint64) *field {
 
 // varint reads a varint at i. The position after it is negative if there is none.
 func (e *encoder) varint(i, end int) (uint64, int) {
-	if i < end && e.wire[i] < 0x80 {
-		return uint64(e.wire[i]), i + 1
+	if i >= end {
+		return 0, -1
 	}
-	return e.longVarint(i, end)
+	return e.varintIn(i, end)
+}
+
+// varintIn is varint where i is before end. In this form it is inlined.
+func (e *encoder) varintIn(i, end int) (x uint64, after int) {
+	x, after = uint64(e.wire[i]), i+1
+	if x >= 0x80 {
+		x, after = e.longVarint(i, end)
+	}
+	return
 }
 
 func (e *encoder) longVarint(i, end int) (uint64, int) {
