@@ -10,8 +10,12 @@ import (
 )
 
 // A pair is an entry of a map: where in the wire its key is, 0 if it has none, and
-// where the entry is, with its length.
+// where the entry is, with its length. Nearly always an entry is a key and a value: then
+// it is plain, and nothing in it is looked for again.
 type pair struct{ key, entry uint32 }
+
+// plain is a bit of entry that positions don't need, see maxWire.
+const plain = 1 << 31
 
 // fewEntries is up to how many entries each key is looked for among those before it.
 // Of more, the keys are sorted.
@@ -71,6 +75,10 @@ func (e *encoder) addEntry(f *field, base, i, end int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	if e.isPlain(f, i, end) {
+		e.pairs = append(e.pairs, pair{uint32(i + 1), entry | plain})
+		return end, nil
+	}
 	key := 0
 	for i < end {
 		tag, j := e.varintIn(i, end)
@@ -94,6 +102,19 @@ func (e *encoder) addEntry(f *field, base, i, end int) (int, error) {
 	return end, nil
 }
 
+// isPlain tells whether an entry is a key and a value, and nothing more.
+func (e *encoder) isPlain(f *field, i, end int) bool {
+	if i >= end || uint64(e.wire[i]) != f.key.tag {
+		return false
+	}
+	i, err := e.skipValue(f.key.tag, i+1, end, e.depth)
+	if err != nil || i >= end || uint64(e.wire[i]) != f.value.tag {
+		return false
+	}
+	i, err = e.skipValue(f.value.tag, i+1, end, e.depth)
+	return err == nil && i == end
+}
+
 // entries appends the pairs from base on as an object, and takes them from the stack.
 // Of those with the same key the last one counts.
 func (e *encoder) entries(f *field, base int) error {
@@ -103,7 +124,7 @@ func (e *encoder) entries(f *field, base int) error {
 			if c := e.compareKeys(f.key, a.key, b.key); c != 0 {
 				return c
 			}
-			return cmp.Compare(a.entry, b.entry)
+			return cmp.Compare(a.entry&^plain, b.entry&^plain)
 		})
 		unique := ps[:0]
 		for i, p := range ps {
@@ -197,32 +218,19 @@ func (e *encoder) keyNumber(key *field, at uint32) uint64 {
 
 // entry appends a key and its value.
 func (e *encoder) entry(f *field, p pair) error {
+	if p.entry&plain != 0 {
+		if err := e.mapKey(f.key, p.key); err != nil {
+			return err
+		}
+		i, err := e.skipValue(f.key.tag, int(p.key), len(e.wire), e.depth)
+		if err == nil {
+			_, err = e.value(f.value, i+1, len(e.wire)) // tags of entries have one byte
+		}
+		return err
+	}
 	i, end, err := e.prefixed(int(p.entry), len(e.wire))
 	if err != nil {
 		return err
-	}
-	// Nearly always an entry is a key and a value. Only then is the value not looked for.
-	if int(p.key) == i+1 {
-		j, err := e.skipValue(f.key.tag, i+1, end, e.depth)
-		if err != nil {
-			return err
-		}
-		if j == end {
-			return e.keyOnly(f, p)
-		}
-		if uint64(e.wire[j]) == f.value.tag {
-			after, err := e.skipValue(f.value.tag, j+1, end, e.depth)
-			if err != nil {
-				return err
-			}
-			if after == end {
-				if err := e.mapKey(f.key, p.key); err != nil {
-					return err
-				}
-				_, err := e.value(f.value, j+1, end)
-				return err
-			}
-		}
 	}
 	stacks := e.mark()
 	defer e.free(stacks)

@@ -440,7 +440,7 @@ func (e *encoder) check(f *field, at uint32) error {
 }
 
 func (e *encoder) checkEntry(f *field, p pair) error {
-	i, end, err := e.prefixed(int(p.entry), len(e.wire))
+	i, end, err := e.prefixed(int(p.entry&^plain), len(e.wire))
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,10 @@ func (e *encoder) varintFault(i, end int) error {
 func (e *encoder) number(typ protowire.Type, i, end int) (uint64, int, error) {
 	switch typ {
 	case protowire.VarintType:
-		x, j := e.varint(i, end)
+		if i >= end {
+			return 0, 0, errTruncated
+		}
+		x, j := e.varintIn(i, end)
 		if j < 0 {
 			return 0, 0, e.varintFault(i, end)
 		}
@@ -84,7 +87,10 @@ func (e *encoder) number(typ protowire.Type, i, end int) (uint64, int, error) {
 
 // prefixed reads the length at i and returns where what has it begins and ends.
 func (e *encoder) prefixed(i, end int) (int, int, error) {
-	n, j := e.varint(i, end)
+	if i >= end {
+		return 0, 0, errTruncated
+	}
+	n, j := e.varintIn(i, end)
 	if j < 0 {
 		return 0, 0, e.varintFault(i, end)
 	}
