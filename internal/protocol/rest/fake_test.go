@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -242,6 +243,9 @@ func newTrial(t testing.TB) *trial {
 // start begins an exchange; headers are as in the document.
 func (r *trial) start(verb, path, headers string) *trial {
 	head := request(verb, path, headers)
+	if n, err := strconv.ParseInt(exchange.Get(head.Fields, "content-length"), 10, 64); err == nil {
+		head.Length = n
+	}
 	if verb == "GET" {
 		head.Length = 0
 	}

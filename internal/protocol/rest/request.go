@@ -17,6 +17,7 @@ import (
 type requestBody struct {
 	c      *call
 	split  splitter // of a body that is a stream; nil: the body is one message
+	pieces *pieces  // of a body that is passed on as it comes
 	ledger ledger.Ledger
 
 	contentType string // of a raw body
@@ -36,15 +37,20 @@ type splitter interface {
 
 func (r *requestBody) init(c *call, head *exchange.RequestHead) {
 	r.c = c
-	if up, _ := c.binding.streams(); !up || c.content == noContent {
-		r.contentType = exchange.Get(head.Fields, "content-type")
+	r.contentType = exchange.Get(head.Fields, "content-type")
+	up, _ := c.binding.streams()
+	if c.content == rawContent && (up || head.Length >= 0) {
+		r.pieces = &pieces{path: c.binding.bodyPath(), length: -1}
+		if !up {
+			r.pieces.length = head.Length
+		}
+		return
+	}
+	if !up || c.content == noContent {
 		return
 	}
 	limit := c.s.o.MaxMessage
 	switch c.content {
-	case rawContent:
-		r.contentType = exchange.Get(head.Fields, "content-type")
-		r.split = pieces{}
 	case ndjsonContent:
 		r.split = &jsonstream.Splitter{Form: jsonstream.Documents, Limit: limit}
 	case seqContent:
@@ -58,12 +64,18 @@ func (r *requestBody) init(c *call, head *exchange.RequestHead) {
 }
 
 // streams says whether the body has no limit as a whole.
-func (r *requestBody) streams() bool { return r.split != nil }
+func (r *requestBody) streams() bool {
+	return r.split != nil || r.pieces != nil && r.pieces.length < 0
+}
 
 func (r *requestBody) data(b []byte) {
 	c := r.c
 	if r.failed || c.content == noContent {
 		c.response.Credit(len(b))
+		return
+	}
+	if r.pieces != nil {
+		r.pass(b)
 		return
 	}
 	if r.split == nil {
@@ -117,6 +129,12 @@ func (r *requestBody) fail(st rpc.Status) {
 
 func (r *requestBody) end() {
 	if r.failed {
+		return
+	}
+	if r.pieces != nil {
+		if r.passed() {
+			r.c.next.End()
+		}
 		return
 	}
 	if r.split == nil {
@@ -181,7 +199,7 @@ func (r *requestBody) message(b, document []byte) ([]byte, error) {
 	o := transcode.DecodeOptions{DiscardUnknown: c.s.o.IgnoreUnknown, MaxOutput: c.s.o.MaxMessage}
 	switch c.content {
 	case rawContent:
-		b = r.raw(b, document, first)
+		b = r.raw(b, document)
 	case protobufContent:
 		b = c.binding.place(b, document)
 	case formContent:
@@ -256,14 +274,14 @@ func (b *binding) place(dst, message []byte) []byte {
 	return protowire.AppendBytes(dst, message)
 }
 
-// raw makes a google.api.HttpBody: content_type is field 1, data is field 2.
-func (r *requestBody) raw(b, data []byte, first bool) []byte {
+// raw makes a google.api.HttpBody.
+func (r *requestBody) raw(b, data []byte) []byte {
 	var m []byte
-	if first && r.contentType != "" {
-		m = protowire.AppendString(protowire.AppendTag(m, 1, protowire.BytesType), r.contentType)
+	if r.contentType != "" {
+		m = protowire.AppendString(protowire.AppendTag(m, httpBodyType, protowire.BytesType), r.contentType)
 	}
 	if len(data) > 0 {
-		m = protowire.AppendBytes(protowire.AppendTag(m, 2, protowire.BytesType), data)
+		m = protowire.AppendBytes(protowire.AppendTag(m, httpBodyData, protowire.BytesType), data)
 	}
 	return r.c.binding.place(b, m)
 }
@@ -333,13 +351,6 @@ func systemParam(name string, isField bool) bool {
 	}
 	return false
 }
-
-// pieces passes a raw body on as it comes.
-type pieces struct{}
-
-func (pieces) Feed(b []byte, f func([]byte) error) error { return f(b) }
-func (pieces) Close(func([]byte) error) error            { return nil }
-func (pieces) Buffered() int                             { return 0 }
 
 // delimited finds protobuf messages behind their lengths.
 type delimited struct {

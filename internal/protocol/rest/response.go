@@ -29,6 +29,8 @@ type responseBody struct {
 	scratch  []byte // a message as the client gets it
 	// contentType is that of a raw body.
 	contentType string
+	raw         rawBody
+	status      int // of HTTP, if the head leaves before the status of the call
 	broken      *rpc.Status
 
 	mu       sync.Mutex
@@ -56,7 +58,9 @@ type ending struct {
 
 func (r *responseBody) init(c *call, head *exchange.RequestHead) {
 	r.c = c
+	r.status = 200
 	r.w.mode = c.mode
+	r.raw.scan.field = c.binding.responseField
 	if c.mode == SSE {
 		if n, err := strconv.ParseUint(exchange.Get(head.Fields, "last-event-id"), 10, 62); err == nil {
 			r.w.event.number = n
@@ -66,7 +70,7 @@ func (r *responseBody) init(c *call, head *exchange.RequestHead) {
 
 // stream says whether the head may leave before the end of the call.
 func (r *responseBody) stream() bool {
-	return r.c.mode != Unary && (r.c.mode != HTTPBody || r.c.binding.info.ServerStreaming)
+	return r.c.mode != Unary && (r.c.mode != HTTPBody || r.c.binding.info.ServerStreaming || r.raw.flows)
 }
 
 // begin starts the clock of a stream. A raw body begins with its type, which only the
@@ -126,9 +130,18 @@ func (r *responseBody) due() {
 		return
 	}
 	r.headDue = true
+	if r.raw.flows {
+		r.fields = r.rawHead()
+		if n := statusOf(r.meta); n != 0 {
+			r.status = n
+		}
+		return
+	}
 	contentType := framings[r.c.mode].contentType
 	if r.c.mode == HTTPBody {
-		contentType = r.contentType
+		if contentType = r.contentType; contentType == "" {
+			contentType = defaultType
+		}
 	}
 	r.fields = appendMetadata([]exchange.Field{{Name: "content-type", Value: contentType}}, r.meta)
 	for _, f := range [...]exchange.Field{
@@ -181,14 +194,14 @@ func (r *responseBody) write(head bool, b []byte, end bool, last *ending) {
 	out := r.c.response
 	if r.c.bodiless {
 		if head {
-			out.Head(&exchange.ResponseHead{Status: 200, Fields: r.fields}, true)
+			out.Head(&exchange.ResponseHead{Status: r.status, Fields: r.fields}, true)
 			r.c.next.Cancel(rpc.Status{Code: rpc.Canceled, Message: "HEAD has been answered"})
 		}
 		r.c.Credit(len(b)) // nobody else will
 		return
 	}
 	if head {
-		out.Head(&exchange.ResponseHead{Status: 200, Fields: r.fields}, false)
+		out.Head(&exchange.ResponseHead{Status: r.status, Fields: r.fields}, false)
 	}
 	if len(b) > 0 {
 		out.Data(b)
@@ -219,6 +232,10 @@ func (r *responseBody) head(h *rpc.Head) {
 
 // data takes a piece of the backend's messages.
 func (r *responseBody) data(b []byte) {
+	if r.c.mode == HTTPBody {
+		r.dataRaw(b)
+		return
+	}
 	total := len(b)
 	if r.broken != nil || len(r.message) > 0 && !r.keep(b) {
 		r.c.next.Credit(total)
@@ -262,8 +279,8 @@ func (r *responseBody) shorten(rest []byte) {
 }
 
 func (r *responseBody) release() {
-	r.c.s.o.Reserve(-len(r.message))
-	r.message = nil
+	r.c.s.o.Reserve(-len(r.message) - len(r.raw.held))
+	r.message, r.raw.held = nil, nil
 }
 
 // fail ends the call because of its response.
@@ -281,6 +298,8 @@ func (r *responseBody) fail(err error) {
 	r.c.next.Cancel(st)
 }
 
+var errTwoMessages = rpc.Status{Code: rpc.Unimplemented, Message: "the method has one response message, and the backend sent more"}
+
 // messages writes the messages that are whole. All of the input is owed with the output
 // of the first. It returns how many bytes it took, and whether there is output.
 func (r *responseBody) messages(b []byte, in int) (taken int, wrote bool, err error) {
@@ -294,7 +313,7 @@ func (r *responseBody) messages(b []byte, in int) (taken int, wrote bool, err er
 			break
 		}
 		if r.count++; r.count > 1 && !r.c.binding.info.ServerStreaming {
-			return taken, wrote, rpc.Status{Code: rpc.Unimplemented, Message: "the method has one response message, and the backend sent more"}
+			return taken, wrote, errTwoMessages
 		}
 		m := rest[envelope.PrefixLen : envelope.PrefixLen+n]
 		if rest[0]&envelope.Compressed != 0 && n > 0 {
@@ -318,21 +337,6 @@ func (r *responseBody) messages(b []byte, in int) (taken int, wrote bool, err er
 func (r *responseBody) convert(m []byte) (err error) {
 	c := r.c
 	switch {
-	case c.mode == HTTPBody:
-		if c.binding.response != nil {
-			if m, err = messageField(m, c.binding.responseField); err != nil {
-				return err
-			}
-		}
-		contentType, data, err := httpBodyOf(m)
-		if err != nil {
-			return err
-		}
-		if r.count == 1 {
-			r.contentType = contentType
-		}
-		r.scratch = append(r.scratch[:0], data...)
-		return nil
 	case c.protobuf:
 		r.scratch = append(r.scratch[:0], m...)
 		return nil
@@ -374,7 +378,7 @@ func (r *responseBody) end(st rpc.Status, trailer rpc.Metadata) {
 	case r.broken != nil:
 		st = *r.broken
 	case !st.OK():
-	case len(r.message) > 0:
+	case len(r.message) > 0 || !r.raw.between():
 		st = rpc.Status{Code: rpc.Internal, Message: "the backend ended the response inside of a message"}
 	case r.count == 0 && !c.binding.info.ServerStreaming:
 		st = rpc.Status{Code: rpc.Unimplemented, Message: "the method has one response message, and the backend sent none"}
@@ -408,10 +412,10 @@ func (r *responseBody) finish(st *rpc.Status, trailer rpc.Metadata) {
 		})
 	} else {
 		r.due()
-		r.append(0, r.w.end)
+		r.append(0, func(b []byte) []byte { return r.w.end(append(b, r.raw.tail...)) })
 	}
 	r.last = &ending{}
-	if c.trailers {
+	if c.trailers && (!r.raw.flows || c.Carrier != "h1") { // RFC 9112, section 7.1.2: only chunked content has them
 		r.last.trailer = appendMetadata(grpcwire.AppendStatus(nil, rpc.Status{Code: st.Code, Message: st.Message}), trailer)
 	}
 }
@@ -420,7 +424,7 @@ func (r *responseBody) finish(st *rpc.Status, trailer rpc.Metadata) {
 func (r *responseBody) whole(st *rpc.Status, trailer rpc.Metadata) {
 	c := r.c
 	status, contentType, body := 200, "application/json", r.scratch
-	if c.mode == HTTPBody {
+	if c.mode == HTTPBody && r.contentType != "" {
 		contentType = r.contentType
 	}
 	switch {
@@ -445,8 +449,8 @@ func (r *responseBody) whole(st *rpc.Status, trailer rpc.Metadata) {
 	}
 	f = appendMetadata(f, r.meta)
 	f = appendMetadata(f, trailer)
-	none := len(body) == 0 || c.bodiless || status == 204 || status == 304
-	if status == 204 || status == 304 { // RFC 9110, sections 15.3.5 and 15.4.5: no content, and no length
+	none := len(body) == 0 || c.bodiless || noContentStatus(status)
+	if noContentStatus(status) { // RFC 9110, sections 15.3.5 and 15.4.5: no content, and no length
 		f = f[2:]
 	}
 	c.response.Head(&exchange.ResponseHead{Status: status, Fields: f}, none)
