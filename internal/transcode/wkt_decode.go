@@ -68,7 +68,7 @@ func (d *decoder) wellKnown(m *Message) bool {
 
 // value reads any JSON as a google.protobuf.Value.
 func (d *decoder) value() bool {
-	switch c := d.at(); c {
+	switch d.at() {
 	case 'n':
 		return d.literal("null") && d.varint(valueNull, 0, true)
 	case 't':
@@ -81,16 +81,15 @@ func (d *decoder) value() bool {
 			d.string(valueString, raw, escaped)
 		}
 		return ok
-	case '{', '[':
-		if c == '{' {
-			d.tag(valueStruct)
-			length := d.openLength()
-			if !d.mapField(structFields) {
-				return false
-			}
-			d.closeLength(length)
-			return true
+	case '{':
+		d.tag(valueStruct)
+		length := d.openLength()
+		if !d.mapField(structFields) {
+			return false
 		}
+		d.closeLength(length)
+		return true
+	case '[':
 		d.tag(valueList)
 		length := d.openLength()
 		if !d.list(listValues) {
