@@ -84,6 +84,18 @@ type REST struct {
 	// Naming makes a rule of the name of each method that has none, such as
 	// "POST /api/{service:kebab}/{method:kebab}". Empty is none.
 	Naming string
+	// OpenAPI, if it is not nil, is served to clients: an OpenAPI document of all services
+	// at /openapi.json and /openapi.yaml.
+	OpenAPI *OpenAPI
+}
+
+// OpenAPI is what an OpenAPI document says that is not in descriptors. The zero value will
+// do.
+type OpenAPI struct {
+	Title, Version string   // of the API; by default the name of the only service, and "0"
+	Servers        []string // URLs where clients reach the gateway; by default that of the document
+	Bearer         bool     // clients may authenticate by a bearer token
+	APIKey         string   // the header field by which they may send a key; "" is none
 }
 
 // An HTTPRulesFile is a service configuration (google.api.Service) in YAML or JSON, of

@@ -152,7 +152,11 @@ func (g *Gateway) assemble(router rpc.Handler) error {
 	h = g.calls.Track(h)
 	h = observe.Observe(h, g.metrics, g.access, time.Now)
 
-	edge, err := cors.New(cors.Config{Origins: cfg.CORSOrigins}, newTable(h, cfg, g.schemas.lookup, g.budget.Reserve, newRESTTable(g)))
+	protocols := newTable(h, cfg, g.schemas.lookup, g.budget.Reserve, newRESTTable(g))
+	if cfg.REST.OpenAPI != nil {
+		protocols = append(table{g.publicOpenAPI()}, protocols...) // its paths are those of no method
+	}
+	edge, err := cors.New(cors.Config{Origins: cfg.CORSOrigins}, protocols)
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func New(s *schema.Snapshot, rules []*schema.Rule, o Options) (*Document, error)
 		byFile: map[[2]protoreflect.FileDescriptor]bool{}, tags: map[string]protoreflect.ServiceDescriptor{}, needs: map[string]bool{},
 		comments: map[protoreflect.Descriptor]string{},
 	}
-	services := described(s)
+	services := s.Services()
 	b.shortNames(services)
 	ruled := map[string]bool{}
 	for _, r := range rules {
@@ -81,28 +81,6 @@ var errSize = fmt.Errorf("the OpenAPI document of these descriptors would have m
 // HTTP rule is described all the same.
 func everywhere(service protoreflect.FullName) bool {
 	return strings.HasPrefix(string(service), "grpc.reflection.") || service == "grpc.health.v1.Health"
-}
-
-// described returns the services with descriptors, by name, each of the source that counts.
-func described(s *schema.Snapshot) (services []protoreflect.ServiceDescriptor) {
-	for i, one := range s.Schemas() {
-		if one == nil {
-			continue
-		}
-		for _, name := range one.Services() {
-			if s.Sources(name)[0] != i {
-				continue
-			}
-			d, err := one.Files().FindDescriptorByName(protoreflect.FullName(name))
-			if sd, ok := d.(protoreflect.ServiceDescriptor); err == nil && ok {
-				services = append(services, sd)
-			}
-		}
-	}
-	slices.SortFunc(services, func(a, b protoreflect.ServiceDescriptor) int {
-		return strings.Compare(string(a.FullName()), string(b.FullName()))
-	})
-	return services
 }
 
 func methodName(md protoreflect.MethodDescriptor) string {

@@ -60,18 +60,23 @@ func (q *querier) message(md protoreflect.MessageDescriptor, path, name string, 
 	}
 }
 
-// leaf adds a field that has a text, or several, or is a map of such.
+// leaf adds a field that has a text, or several, or is a map of such. A list of other
+// messages is left out: OpenAPI has no way to say that each is JSON in a parameter of its own.
 func (q *querier) leaf(fd protoreflect.FieldDescriptor, name string, top bool) bool {
 	p := q.b.object().set("name", name).set("in", "query").set("description", q.b.comment(fd)).
 		set("required", top && behaviors(fd)[behaviorRequired]).set("deprecated", deprecated(fd))
 	var s *object
-	if fd.IsMap() {
-		if s = q.b.scalar(fd.MapValue()); s == nil || fd.MapValue().Message() != nil {
+	switch {
+	case fd.IsMap():
+		if s = q.b.scalar(fd.MapValue()); s == nil {
 			return false
 		}
 		s = q.b.object().set("type", "object").set("additionalProperties", s)
 		p.set("style", "deepObject").set("explode", true) // m[key]=value
-	} else {
+	case !fd.IsList() && fd.Message() != nil && isDocument(fd.Message()):
+		q.found = append(q.found, p.set("content", q.b.object().set(typeJSON, q.b.object().set("schema", q.b.ref(fd.Message())))))
+		return true
+	default:
 		if s = q.b.scalar(fd); s == nil {
 			return false
 		}
@@ -81,6 +86,15 @@ func (q *querier) leaf(fd protoreflect.FieldDescriptor, name string, top bool) b
 	}
 	q.found = append(q.found, p.set("schema", s))
 	return true
+}
+
+// isDocument tells whether a message is JSON in a query.
+func isDocument(md protoreflect.MessageDescriptor) bool {
+	switch md.FullName() {
+	case "google.protobuf.Struct", "google.protobuf.Value", "google.protobuf.ListValue", "google.protobuf.Any":
+		return true
+	}
+	return false
 }
 
 // scalar returns the schema of one value of a field as a text in a path or a query, or nil

@@ -69,7 +69,9 @@ var wellKnownComponents = map[string]func(*builder) *object{
 		member := func(name string) *object { return b.object().set("type", name) }
 		return b.object().set("type", "object").set("description", "Why a call failed, as problem details (RFC 9457).").
 			set("properties", b.object().set("type", member("string")).set("title", member("string")).set("status", member("integer")).
-				set("detail", member("string")).set("instance", member("string"))).set("additionalProperties", true)
+				set("detail", member("string")).set("instance", member("string")).
+				set("code", member("integer").set("description", "A status code of gRPC, as 5 for NOT_FOUND.")).
+				set("details", b.object().set("type", "array").set("items", wellKnown["Any"](b)))).set("additionalProperties", true)
 	},
 	"connect.Error": func(b *builder) *object {
 		member := func(name string) *object { return b.object().set("type", name) }

@@ -1,6 +1,8 @@
 package schema
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -150,6 +152,19 @@ func (s *Snapshot) Method(name string) (md protoreflect.MethodDescriptor, source
 
 // Sources returns the sources that have a service, the one that counts first.
 func (s *Snapshot) Sources(service string) []int { return s.services[service] }
+
+// Services returns the descriptors of the services, by name, each as the first source that
+// has it says. Those that a backend has only named are not among them.
+func (s *Snapshot) Services() []protoreflect.ServiceDescriptor {
+	var all []protoreflect.ServiceDescriptor
+	for _, name := range slices.Sorted(maps.Keys(s.services)) {
+		d, err := s.schemas[s.services[name][0]].files.FindDescriptorByName(protoreflect.FullName(name))
+		if sd, ok := d.(protoreflect.ServiceDescriptor); err == nil && ok {
+			all = append(all, sd)
+		}
+	}
+	return all
+}
 
 // Methods returns how many methods are known.
 func (s *Snapshot) Methods() int { return len(s.methods) }

@@ -35,6 +35,9 @@ func build(c *config.Config, log *slog.Logger, lines io.Writer) (*parts, error) 
 		return nil, err
 	}
 	p.gateway.REST = rules
+	if c.REST.OpenAPI {
+		p.gateway.REST.OpenAPI = &c.OpenAPI
+	}
 	for i := range c.Backends {
 		b := &c.Backends[i]
 		one := sluice.Backend{Target: b.Target, Authority: b.Authority, Balance: b.Balance,

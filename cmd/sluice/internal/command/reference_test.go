@@ -30,7 +30,7 @@ func TestReference(t *testing.T) {
 	for _, s := range c.Settings() {
 		flag := ""
 		if s.Flag != "" {
-			flag = fmt.Sprintf("`--%s %s`", s.Flag, s.Arg)
+			flag = "`--" + s.Flag + strings.TrimSuffix(" "+s.Arg, " bool") + "`"
 		}
 		fmt.Fprintf(&keys, "| `%s` | %s | `%s` | %s | %s |\n", s.Key, flag, strings.Join(s.Env(), "`, `"), code(s.Default), s.Help)
 		if s.Error == "" {
@@ -45,7 +45,7 @@ func TestReference(t *testing.T) {
 	}
 	var help bytes.Buffer
 	a := &app{stdout: &help, stderr: io.Discard}
-	for _, name := range []string{"serve", "demo", "check", "version"} {
+	for _, name := range []string{"serve", "demo", "check", "routes", "openapi", "version"} {
 		help.WriteString("## sluice " + name + "\n\n```\n")
 		if code := a.main([]string{name, "--help"}); code != 0 {
 			t.Fatalf("%s --help: exit code %d", name, code)

@@ -18,6 +18,7 @@ type Config struct {
 	Schema      []string
 	ProtoPaths  []string
 	REST        REST
+	OpenAPI     sluice.OpenAPI
 	CORSOrigins []string
 	Log         Log
 	Limits      sluice.Limits
@@ -44,6 +45,7 @@ type ClientTLS struct {
 type REST struct {
 	HTTPRules []string // files
 	Naming    string
+	OpenAPI   bool // the document is for clients, too
 }
 
 // Log is what goes to standard error.

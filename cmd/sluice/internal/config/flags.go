@@ -2,20 +2,36 @@ package config
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 )
 
 // AddFlags adds a flag for each setting that has one. What they are set to is kept in
 // fs; [Config.ReadFlags] takes it from there, after the file and the environment.
-func AddFlags(fs *pflag.FlagSet) {
+func AddFlags(fs *pflag.FlagSet) { addFlags(fs, func(string) bool { return true }) }
+
+// AddSchemaFlags adds the flags that say what is served, and leaves out those that say how:
+// for commands that describe it. openapi adds those of the OpenAPI document.
+func AddSchemaFlags(fs *pflag.FlagSet, openapi bool) {
+	addFlags(fs, func(key string) bool {
+		group, _, _ := strings.Cut(key, ".")
+		return slices.Contains([]string{"backend_tls", "schema", "proto_paths", "rest"}, group) && key != "rest.openapi" || openapi && group == "openapi"
+	})
+}
+
+func addFlags(fs *pflag.FlagSet, want func(key string) bool) {
 	for _, s := range New().Settings() {
-		if s.Flag != "" {
+		if s.Flag != "" && want(s.Key) {
 			v := pflag.Value(named{s.Value, s.Arg})
 			if m, ok := s.Value.(Multi); ok {
 				v = namedMulti{m, s.Arg}
 			}
-			fs.VarPF(v, s.Flag, "", s.Help).DefValue = s.Default
+			f := fs.VarPF(v, s.Flag, "", s.Help)
+			if f.DefValue = s.Default; s.Arg == "bool" {
+				f.NoOptDefVal = "true" // pflag knows the name, and does not print it
+			}
 		}
 	}
 }
