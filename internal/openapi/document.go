@@ -42,7 +42,7 @@ func (d *Document) YAML() []byte { return append(appendYAML(nil, d.root, 0)[1:],
 // any. Of rules that take the same requests the first counts, as in [schema.NewTable].
 func New(s *schema.Snapshot, rules []*schema.Rule, o Options) (*Document, error) {
 	b := &builder{
-		paths: map[string]*object{}, taken: map[string]bool{}, ids: map[string]bool{}, names: map[string]protoreflect.Descriptor{},
+		paths: map[string]*object{}, taken: map[string]bool{}, ids: map[string]int{}, names: map[string]protoreflect.Descriptor{},
 		byFile: map[[2]protoreflect.FileDescriptor]bool{}, tags: map[string]protoreflect.ServiceDescriptor{}, needs: map[string]bool{},
 		comments: map[protoreflect.Descriptor]string{},
 	}
@@ -95,7 +95,7 @@ type builder struct {
 	order []string           // of paths
 	taken map[string]bool    // verbs and shapes of paths
 
-	ids   map[string]bool // of operations
+	ids   map[string]int // of operations, to the last number that one was given
 	short map[protoreflect.Name]int
 	tags  map[string]protoreflect.ServiceDescriptor
 
@@ -130,10 +130,11 @@ func (b *builder) id(md protoreflect.MethodDescriptor) string {
 	}
 	base += "_" + string(md.Name())
 	id := base
-	for n := 2; b.ids[id]; n++ {
-		id = fmt.Sprintf("%s_%d", base, n)
+	for b.ids[id] > 0 { // how often it was asked for: the next number is very likely free
+		b.ids[base]++
+		id = fmt.Sprintf("%s_%d", base, b.ids[base])
 	}
-	b.ids[id] = true
+	b.ids[id] = 1
 	return id
 }
 
