@@ -246,7 +246,7 @@ func (d *Decoder) beginFrame(n int, ev Events) *Error {
 	}
 	if op != opContinuation {
 		d.op, d.compressed = op, d.first&bitRSV1 != 0
-		d.size, d.empty, d.text = 0, 0, scan{}
+		d.size, d.empty = 0, 0
 		ev.Begin(op)
 	}
 	if length > uint64(orDefault(d.MaxMessage, DefaultMaxMessage)-d.size) {

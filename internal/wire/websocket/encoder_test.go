@@ -85,6 +85,29 @@ func TestThreshold(t *testing.T) {
 	}
 }
 
+// TestPiecesThatGrow: what can't be compressed needs more room than it has, and a longer
+// length in the header.
+func TestPiecesThatGrow(t *testing.T) {
+	noise := make([]byte, 70000)
+	for i, key := 0, uint32(1); i < len(noise); i++ {
+		key = key*1664525 + 1013904223
+		noise[i] = byte(key >> 24)
+	}
+	for _, client := range []bool{false, true} {
+		for _, from := range []int{100, 65500} {
+			for n := from; n < from+40; n++ {
+				e := Encoder{Client: client, Deflate: &both[1]}
+				e.Begin(Binary, true)
+				wire := e.End(e.Data([]byte("x"), noise[:n]))
+				d := Decoder{Client: !client, Deflate: &both[1], Whole: true}
+				if got := decode(t, d, wire[1:], uncut); got != "B("+string(noise[:n])+")" || wire[0] != 'x' {
+					t.Fatalf("%d bytes became %d", n, len(got))
+				}
+			}
+		}
+	}
+}
+
 // TestMasks: a client takes another key for each frame.
 func TestMasks(t *testing.T) {
 	e := Encoder{Client: true}

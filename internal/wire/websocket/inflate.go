@@ -296,7 +296,7 @@ func (z *inflater) block(literals, distances *huffman, d *Decoder, ev Events) *E
 		z.bits >>= l
 		z.n -= l
 		distance := int(distanceBase[s]) + z.take(int(distanceExtra[s]))
-		if z.n < 0 || distance > z.end {
+		if distance > z.end {
 			return errDeflate
 		}
 		// The match may reach into what it makes.

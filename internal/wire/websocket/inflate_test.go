@@ -11,32 +11,146 @@ import (
 	"github.com/klauspost/compress/flate"
 )
 
+// A bitWriter writes blocks by hand.
+type bitWriter struct {
+	b  []byte
+	at int
+}
+
+// put writes the lowest bits of v, the lowest one first.
+func (w *bitWriter) put(v, bits int) *bitWriter {
+	for i := range bits {
+		if w.at%8 == 0 {
+			w.b = append(w.b, 0)
+		}
+		w.b[w.at/8] |= byte(v>>i&1) << (w.at % 8)
+		w.at++
+	}
+	return w
+}
+
+// code writes a Huffman code, the highest bit first.
+func (w *bitWriter) code(v, bits int) *bitWriter {
+	for i := bits - 1; i >= 0; i-- {
+		w.put(v>>i, 1)
+	}
+	return w
+}
+
+// lengths begins a block with codes of its own, whose lengths are written with 4 bits
+// each.
+func (w *bitWriter) lengths(literals, distances []int) *bitWriter {
+	w.put(0b100, 3).put(len(literals)-257, 5).put(len(distances)-1, 5).put(15, 4)
+	for _, symbol := range lengthOrder {
+		length := 4
+		if symbol > 15 {
+			length = 0
+		}
+		w.put(length, 3)
+	}
+	for _, l := range append(append([]int{}, literals...), distances...) {
+		w.code(l, 4)
+	}
+	return w
+}
+
 // emptyBlocks makes n of the shortest blocks that have codes of their own.
 func emptyBlocks(n int) []byte {
-	var b []byte
-	at := 0
-	put := func(v, bits int) {
-		for i := range bits {
-			if at%8 == 0 {
-				b = append(b, 0)
-			}
-			b[at/8] |= byte(v>>i&1) << (at % 8)
-			at++
-		}
-	}
+	var w bitWriter
 	for range n {
-		put(0b100, 3)       // not final, with codes
-		put(0, 5+5)         // 257 literals and lengths, 1 distance
-		put(14, 4)          // 18 lengths of lengths
+		w.put(0b100, 3)     // not final, with codes
+		w.put(0, 5+5)       // 257 literals and lengths, 1 distance
+		w.put(14, 4)        // 18 lengths of lengths
 		for i := range 18 { // 1 bit each for 1 and for 18
-			put(map[int]int{2: 1, 17: 1}[i], 3)
+			w.put(map[int]int{2: 1, 17: 1}[i], 3)
 		}
-		put(1|127<<1|1<<8|(256-138-11)<<9, 16) // 256 symbols that are not used
-		put(0, 2)                              // the end of a block, and a distance
-		put(0, 1)                              // the end of this one
+		w.put(1|127<<1|1<<8|(256-138-11)<<9, 16) // 256 symbols that are not used
+		w.put(0, 2)                              // the end of a block, and a distance
+		w.put(0, 1)                              // the end of this one
 	}
-	put(0, 3)
-	return b
+	return w.put(0, 3).b
+}
+
+// TestInflateByHand has blocks that no compressor makes.
+func TestInflateByHand(t *testing.T) {
+	// The end of a block and three more symbols, of one or two bits.
+	literals := func(symbols ...int) []int {
+		l := make([]int, 286)
+		l[256] = 2
+		for _, s := range symbols {
+			l[s] = 2
+		}
+		return l
+	}
+	w := func() *bitWriter { return new(bitWriter) }
+	fixed := func() *bitWriter { return w().put(0b010, 3) }
+	end := 0
+	for _, test := range []struct {
+		name string
+		in   *bitWriter
+		want string // "!" is refused
+	}{
+		{"fixed codes", fixed().code(0x30+'a', 8).code(end, 7).put(0, 3), "a"},
+		{"a match", fixed().code(0x30+'a', 8).code(1, 7).code(0, 5).code(end, 7).put(0, 3), "aaaa"},
+		{"a match before the beginning", fixed().code(0x30+'a', 8).code(1, 7).code(1, 5).code(end, 7).put(0, 3), "!"},
+		{"length 286", fixed().code(0x30+'a', 8).code(0b11000110, 8).code(0, 5).code(end, 7).put(0, 3), "!"},
+		{"length 287", fixed().code(0x30+'a', 8).code(0b11000111, 8).code(0, 5).code(end, 7).put(0, 3), "!"},
+		{"distance 30", fixed().code(0x30+'a', 8).code(1, 7).code(30, 5).put(0, 13).code(end, 7).put(0, 3), "!"},
+		{"distance 31", fixed().code(0x30+'a', 8).code(1, 7).code(31, 5).put(0, 13).code(end, 7).put(0, 3), "!"},
+		{"reserved block", w().put(0b110, 3), "!"},
+		{"stored, two lengths", &bitWriter{b: []byte("\x00\x01\x00\xff\xffa\x00")}, "!"},
+		{"stored, more than there is", &bitWriter{b: []byte("\x00\xff\x00\x00\xffa\x00")}, "!"},
+		{"stored, no length", &bitWriter{b: []byte("\x00")}, ""},
+		{"own codes", w().lengths(literals('a', 'b', 257), []int{1, 1}).code(0, 2).code(1, 2).code(3, 2).code(1, 1).code(2, 2).put(0, 3), "ababa"},
+		{"no distance", w().lengths(literals('a', 'b', 'c'), []int{0}).code(0, 2).code(1, 2).code(3, 2).put(0, 3), "ab"},
+		{"a distance that has no code", w().lengths(literals('a', 'b', 257), []int{0}).code(0, 2).code(3, 2).code(0, 1).code(2, 2).put(0, 3), "!"},
+		{"a distance of no bits", w().lengths(literals('a', 'b', 257), []int{0}).code(0, 2).code(3, 2).code(2, 2).put(0, 3), "!"},
+		{"one distance", w().lengths(literals('a', 'b', 257), []int{1}).code(0, 2).code(3, 2).code(0, 1).code(2, 2).put(0, 3), "aaaa"},
+		{"one distance, and not that", w().lengths(literals('a', 'b', 257), []int{1}).code(0, 2).code(3, 2).code(1, 1).code(2, 2).put(0, 3), "!"},
+		{
+			"one distance, and not that, where the block before had it",
+			w().lengths(literals('a', 'b', 257), []int{1, 1}).code(0, 2).code(0, 2).code(3, 2).code(1, 1).code(2, 2).
+				lengths(literals('a', 'b', 257), []int{1}).code(0, 2).code(3, 2).code(1, 1).code(2, 2).put(0, 3),
+			"!",
+		},
+		{"too many codes", w().lengths(literals('a', 'b', 'c', 'd'), []int{1}).code(0, 2).put(0, 3), "!"},
+		{"too few codes", w().lengths(literals('a', 'b'), []int{1}).code(0, 2).code(2, 2).put(0, 3), "!"},
+		{"287 literals", w().lengths(append(literals('a', 'b', 'c'), 0), []int{1, 1}).code(3, 2).put(0, 3), "!"},
+		{"288 literals, 32 distances", w().lengths(append(literals('a', 'b', 'c'), 0, 0), append([]int{1, 1}, make([]int, 30)...)).code(3, 2).put(0, 3), "!"},
+		{"31 distances", w().lengths(literals('a', 'b', 'c'), append([]int{1, 1}, make([]int, 29)...)).code(3, 2).put(0, 3), "!"},
+		{"no literals", w().lengths(make([]int, 257), []int{0}).put(0, 20), "!"},
+		{"lengths cut off", &bitWriter{b: w().lengths(literals('a', 'b', 'c'), []int{1, 1}).b[:20]}, "!"},
+		{"a match cut off", fixed().code(0x30+'a', 8).code(0b11000100, 8).put(0, 3), "!"},
+		// 1 bit for "repeat" (16) and for a length of 1.
+		{"nothing to repeat", w().put(0b100, 3).put(0, 14).put(1, 3).put(0, 6).put(1, 3).put(1, 1).put(0, 40), "!"},
+		// 1 bit for a length of 0 and for 138 of them (18).
+		{"more lengths than there are", w().put(0b100, 3).put(0, 14).put(0, 6).put(1, 3).put(1, 3).put(0xff, 8).put(0xff, 8).put(0, 40), "!"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			d := Decoder{Deflate: new(DeflateParams), Whole: true}
+			got := "?"
+			err := d.Feed(frame(fin|rsv1|byte(Binary), string(test.in.b)), &seen{data: func(p []byte) { got = string(p) }})
+			if err != nil {
+				got = "!"
+				if err != errDeflate {
+					t.Error(err)
+				}
+			}
+			if got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+// TestStoredBeyond: a block that is not compressed and says that it is longer than the
+// message gives nothing of what is in memory after it.
+func TestStoredBeyond(t *testing.T) {
+	d := Decoder{Deflate: new(DeflateParams)}
+	s := &seen{}
+	if err := d.Feed(frame(fin|rsv1|byte(Binary), "\x00\xff\xff\x00\x00abc"), s); err != errDeflate || s.length > 0 {
+		t.Errorf("%v, %d bytes", err, s.length)
+	}
 }
 
 // FuzzInflate: what we make of a message is what the library makes of it. A message is

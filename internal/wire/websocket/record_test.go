@@ -81,8 +81,8 @@ func decode(t testing.TB, d Decoder, in []byte, cut cut) string {
 			t.Error("a buffer is kept after the end")
 		}
 	}
-	if d.op == 0 && d.kept != nil {
-		t.Error("a buffer is kept between messages")
+	if (d.op == 0 || d.closed) && d.kept != nil {
+		t.Error("a buffer is kept between messages, or after a Close")
 	}
 	return r.b.String()
 }

@@ -30,6 +30,9 @@ func TestWindowBits(t *testing.T) {
 				}
 				at := len(f.out)
 				b := e.Message(nil, Binary, p)
+				if len(e.window) > 1<<bits {
+					t.Fatalf("%d bytes kept with %d bits", len(e.window), bits)
+				}
 				if b[0] != bitFin|bitRSV1|byte(Binary) {
 					continue // not compressed
 				}
@@ -41,6 +44,20 @@ func TestWindowBits(t *testing.T) {
 			if bits < maxWindowBits && f.furthest < 1<<bits/2 {
 				t.Errorf("%d bits, takeover %v: no further back than %d", bits, !none, f.furthest)
 			}
+		}
+	}
+}
+
+// TestRemember: what is kept is what was sent last, and no more than the window.
+func TestRemember(t *testing.T) {
+	e := Encoder{Deflate: &DeflateParams{ServerMaxWindowBits: 8}}
+	var sent []byte
+	for i := range 100 {
+		p := bytes.Repeat([]byte{byte(i)}, i*i%300)
+		sent = append(sent, p...)
+		e.remember(p)
+		if !bytes.Equal(e.window, last(sent, 256)) {
+			t.Fatalf("after %d bytes %d are kept", len(sent), len(e.window))
 		}
 	}
 }
