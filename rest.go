@@ -47,7 +47,8 @@ func newRESTTable(g *Gateway) *restTable {
 // kept.
 func (t *restTable) rebuild(s *schema.Snapshot) {
 	types := map[*schema.Schema]*transcode.Types{}
-	table, problems := rest.NewTable(s, t.rules, func(of *schema.Schema) *transcode.Types {
+	style := rest.Sluice()
+	table, problems := rest.NewTable(s, t.rules, func(string) *rest.Style { return &style }, func(of *schema.Schema) *transcode.Types {
 		plans := t.types[of]
 		if plans == nil {
 			plans = transcode.NewTypes(of.Files())

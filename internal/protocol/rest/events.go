@@ -20,6 +20,7 @@ type eventFields struct {
 	idField   []protoreflect.FieldDescriptor
 	retry     int    // in milliseconds, until it is written
 	number    uint64 // of the last event
+	numbers   bool   // are ids
 }
 
 // read takes what the backend says in its response metadata.
@@ -51,11 +52,14 @@ func (e *eventFields) of(message []byte) (id, name string) {
 	if e.idField != nil {
 		return fieldText(message, e.idField), name
 	}
+	if !e.numbers {
+		return "", name
+	}
 	return strconv.FormatUint(e.number, 10), name
 }
 
 // again appends what has an EventSource come back after a failure.
-func (w *writer) again(b []byte) []byte { return sse.AppendRetry(b, reconnect) }
+func (w *writer) again(b []byte) []byte { return sse.AppendRetry(b, w.style.Events.Retry) }
 
 // fieldPath finds the fields of a dotted path that ends at a scalar, or nil.
 func fieldPath(md protoreflect.MessageDescriptor, path string) (fields []protoreflect.FieldDescriptor) {

@@ -240,6 +240,19 @@ func newTrial(t testing.TB) *trial {
 	return r
 }
 
+// style changes the style of all methods.
+func (r *trial) style(change func(*Style)) *trial {
+	r.t.Helper()
+	s := Sluice()
+	change(&s)
+	table, problems := newTable(s)
+	for _, p := range problems {
+		r.t.Fatal(p)
+	}
+	r.o.Table = func() *Table { return table }
+	return r
+}
+
 // start begins an exchange; headers are as in the document.
 func (r *trial) start(verb, path, headers string) *trial {
 	head := request(verb, path, headers)

@@ -49,10 +49,12 @@ func (m Mode) String() string { return framings[m].name }
 // writer appends the items of a stream in one framing. Messages are written in place:
 // before is called, then the message is appended, then after.
 type writer struct {
-	mode  Mode
-	count int // messages
-	open  bool
-	event eventFields
+	mode     Mode
+	style    *Style
+	envelope bool // messages are in one
+	count    int  // messages
+	open     bool
+	event    eventFields
 }
 
 // begin appends what opens the stream before there is a message.
@@ -60,8 +62,10 @@ func (w *writer) begin(b []byte) []byte {
 	if w.open {
 		return b
 	}
-	w.open = true
-	b = append(b, framings[w.mode].first...)
+	if w.style.FirstByte {
+		w.open = true
+		b = append(b, framings[w.mode].first...)
+	}
 	return w.retry(b)
 }
 
@@ -82,7 +86,7 @@ func (w *writer) message(b, m []byte, id, name string) []byte {
 	w.count++
 	switch w.mode {
 	case NDJSON:
-		b = append(append(b, m...), '\n')
+		b = append(w.item(b, m), '\n')
 	case Array:
 		switch {
 		case first:
@@ -90,17 +94,28 @@ func (w *writer) message(b, m []byte, id, name string) []byte {
 		case w.count > 1:
 			b = append(b, ',')
 		}
-		b = append(b, m...)
+		b = w.item(b, m)
 	case Seq:
-		b = append(append(append(b, '\x1e'), m...), '\n')
+		b = append(w.item(append(b, '\x1e'), m), '\n')
 	case Delimited:
 		b = append(protowire.AppendVarint(b, uint64(len(m))), m...)
 	case SSE:
+		if w.envelope {
+			m = w.item(nil, m)
+		}
 		b = sse.Append(w.retry(b), sse.Event{Name: name, ID: id}, m)
 	default:
 		b = append(b, m...)
 	}
 	return b
+}
+
+// item appends a message, in its envelope if it has one.
+func (w *writer) item(b, m []byte) []byte {
+	if !w.envelope {
+		return append(b, m...)
+	}
+	return append(append(append(b, `{"result":`...), m...), '}')
 }
 
 // end appends what stands at the end of a stream that ended well.
@@ -112,7 +127,9 @@ func (w *writer) end(b []byte) []byte {
 		}
 		b = append(b, ']')
 	case SSE:
-		b = w.eos(w.retry(b))
+		if b = w.retry(b); w.style.Events.End {
+			b = w.eos(b)
+		}
 	}
 	w.open = true
 	return b
@@ -121,42 +138,66 @@ func (w *writer) end(b []byte) []byte {
 // eos tells an EventSource that nothing more will come: what asks again with this id is
 // answered with 204.
 func (w *writer) eos(b []byte) []byte {
-	return sse.Append(b, sse.Event{Name: endOfStream, ID: endOfStream}, nil)
+	return sse.Append(b, sse.Event{Name: endOfStream, ID: endOfStream}, []byte(w.style.Events.EndData))
 }
 
-const (
-	endOfStream  = "EOS"
-	failureEvent = "failure"
-	// reconnect is how long an EventSource waits before it tries again, in milliseconds.
-	reconnect = 1000
-)
+const endOfStream = "EOS"
 
-// fail appends the mark of a stream that failed. status is a google.rpc.Status as JSON,
-// again says that trying again may help. Modes without a place for it append nothing.
-func (w *writer) fail(b, status []byte, again bool) []byte {
+// fails says whether a stream that fails has a way to show it.
+func (w *writer) fails() bool {
+	return framings[w.mode].failure && (w.envelope || w.style.Failure != FailOpen || w.mode == Array)
+}
+
+// fail appends the mark of a stream that failed. status is a google.rpc.Status as JSON, body
+// what an error body is, again says that trying again may help.
+func (w *writer) fail(b, status, body []byte, again bool) []byte {
+	item := status
+	switch {
+	case w.envelope:
+		item = append(append([]byte(`{"error":`), status...), '}')
+	case w.style.Failure == FailMark:
+		item = append(append([]byte(`{"@error":`), status...), '}')
+	case w.style.Failure == FailClosed:
+		item = body
+	}
 	switch w.mode {
 	case NDJSON:
-		b = append(append(append(b, `{"@error":`...), status...), "}\n"...)
+		b = append(append(b, item...), '\n')
 	case Array:
-		switch {
-		case !w.open:
-			b = append(b, '[')
-		case w.count > 0:
-			b = append(b, ',')
-		}
-		b = append(append(append(b, `{"@error":`...), status...), '}')
+		b = w.failArray(b, item)
 	case Seq:
-		b = append(append(append(b, "\x1e{\"@error\":"...), status...), "}\n"...)
+		b = append(append(append(b, '\x1e'), item...), '\n')
 	case SSE:
-		e := sse.Event{Name: failureEvent}
+		events := &w.style.Events
+		e := sse.Event{Name: events.Failure}
 		if again {
-			e.Retry = reconnect
+			e.Retry = events.Retry
 		}
-		b = sse.Append(b, e, status)
-		if !again {
+		if w.style.Failure != FailClosed {
+			item = status // the name of the event tells what it is
+		}
+		b = sse.Append(b, e, item)
+		if !again && events.End && events.EndFailed {
 			b = w.eos(b)
 		}
 	}
 	w.open = true
+	return b
+}
+
+func (w *writer) failArray(b, item []byte) []byte {
+	if !w.open {
+		b = append(b, '[')
+	}
+	if !w.envelope && w.style.Failure == FailOpen {
+		return b
+	}
+	if w.count > 0 {
+		b = append(b, ',')
+	}
+	b = append(b, item...)
+	if !w.envelope && w.style.Failure == FailClosed {
+		b = append(b, ']')
+	}
 	return b
 }

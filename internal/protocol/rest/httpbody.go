@@ -192,7 +192,7 @@ func (r *responseBody) rawHead() []exchange.Field {
 		{Name: "content-type", Value: r.contentType},
 		{Name: "content-length", Value: strconv.Itoa(r.raw.scan.size)},
 		{Name: "vary", Value: "Accept"},
-	}, r.meta)
+	}, r.meta, r.c.style.Response)
 }
 
 // noContentStatus says whether responses with a status have no content (RFC 9110,

@@ -20,27 +20,6 @@ func dropped(name string) bool {
 	return strings.HasPrefix(name, "sec-") || grpcwire.Reserved(name)
 }
 
-// requestMetadata takes the application's fields.
-func requestMetadata(fields []exchange.Field) rpc.Metadata {
-	md := make(rpc.Metadata, 0, len(fields))
-	for i := range fields {
-		f := &fields[i]
-		switch {
-		case dropped(f.Name):
-		case rpc.Binary(f.Name):
-			for v := range strings.SplitSeq(f.Value, ",") {
-				md = append(md, rpc.Field{Key: f.Name, Value: grpcwire.Unpad(strings.TrimSpace(v)), Sensitive: f.Sensitive})
-			}
-		default:
-			md = append(md, rpc.Field{Key: f.Name, Value: f.Value, Sensitive: f.Sensitive})
-		}
-	}
-	if id := exchange.Get(fields, "last-event-id"); id != "" {
-		md = append(md, rpc.Field{Key: "last-event-id", Value: id})
-	}
-	return md
-}
-
 // The keys of response metadata that speak to the gateway.
 const (
 	keyStatus     = "http-status" // of a unary response: 100 to 999
@@ -56,16 +35,6 @@ func toGateway(key string) bool {
 		return true
 	}
 	return false
-}
-
-// appendMetadata writes response metadata as fields.
-func appendMetadata(f []exchange.Field, md rpc.Metadata) []exchange.Field {
-	for i := range md {
-		if k := md[i].Key; !grpcwire.Reserved(k) && !toGateway(k) {
-			f = append(f, exchange.Field{Name: k, Value: md[i].Value, Sensitive: md[i].Sensitive})
-		}
-	}
-	return f
 }
 
 // deadline is when the client stops waiting: grpc-timeout as in gRPC, or

@@ -17,10 +17,11 @@ type decision struct {
 	binding  *binding
 	captures []route.Capture
 	query    []param
-	mode     Mode
-	protobuf bool // a unary answer in protobuf
+	style    *Style
+	offer    // how the answer is written
 	enumInts bool
-	problem  bool // errors are problem details
+	pretty   string    // $prettyPrint
+	errors   ErrorBody // as the client prefers
 	content  content
 
 	// Without a binding, or with one that does not fit: the answer.
@@ -88,14 +89,11 @@ func mediaType(s string) string {
 }
 
 // decide finds who gets a request.
-func (t *Table) decide(h *exchange.RequestHead, aliases bool) decision {
+func (t *Table) decide(h *exchange.RequestHead) decision {
 	path, rawQuery, _ := strings.Cut(h.Path, "?")
 	ranges := parseAccept(values(h.Fields, "accept"))
 	d := decision{}
-	if q, exact := weigh(ranges, "application/problem+json"); exact && q > 0 {
-		j, _ := weigh(ranges, "application/json")
-		d.problem = q >= j
-	}
+	d.useStyle(t.styles(""), ranges)
 	verb := h.Method
 	if verb == "HEAD" {
 		verb = "GET"
@@ -108,13 +106,14 @@ func (t *Table) decide(h *exchange.RequestHead, aliases bool) decision {
 	if d.binding == nil && verb == "POST" {
 		d.binding = t.byPath(path)
 	}
-	if d.binding == nil && verb == "GET" && aliases && wantsEvents(ranges) {
+	if d.binding == nil && h.Method == "GET" && wantsEvents(ranges) {
 		d.binding, d.captures = t.alias(path)
 	}
 	if d.binding == nil {
 		d.nobody(t, h, path)
 		return d
 	}
+	d.useStyle(d.binding.style, ranges)
 	var ok bool
 	if d.query, ok = parseQuery(rawQuery); !ok {
 		d.refuse(400, "the query of the URL is malformed: a percent sign stands before two hexadecimal digits")
@@ -123,6 +122,20 @@ func (t *Table) decide(h *exchange.RequestHead, aliases bool) decision {
 	d.chooseContent(h)
 	d.chooseMode(ranges)
 	return d
+}
+
+// useStyle takes the style of who gets the request, and its errors, unless the client
+// prefers problem details or their opposite.
+func (d *decision) useStyle(s *Style, ranges []mediaRange) {
+	d.style, d.errors = s, s.Errors
+	problem, exact := weigh(ranges, "application/problem+json")
+	plain, named := weigh(ranges, "application/json")
+	switch {
+	case exact && problem > 0 && problem >= plain:
+		d.errors = ErrorProblem
+	case s.Errors == ErrorProblem && named && plain > problem:
+		d.errors = ErrorStatus
+	}
 }
 
 func (d *decision) refuse(status int, message string) {
@@ -145,7 +158,7 @@ func (t *Table) alias(path string) (*binding, []route.Capture) {
 	if b == nil {
 		return nil, nil
 	}
-	if up, down := b.streams(); up || !down {
+	if up, down := b.streams(); up || !down || !b.style.Alias {
 		return nil, nil
 	}
 	// Its values come from path and query.
@@ -220,85 +233,103 @@ func (d *decision) chooseMode(ranges []mediaRange) {
 		d.mode = HTTPBody
 		return
 	}
-	var offers []offer
-	if down {
-		offers = streamOffers
-	} else {
-		offers = unaryOffers
+	d.prettyPrint()
+	if len(b.offers) == 0 {
+		d.refuse(501, "streams over REST are switched off for this method")
+		return
 	}
 	for _, p := range d.query {
-		if p.name == "$alt" || p.name == "alt" && b.in.Descriptor().Fields().ByName("alt") == nil {
-			if !d.alt(p.value, down) {
-				d.refuse(400, "$alt="+p.value+" is not known: it is json, proto, sse or media")
-			}
+		if p.name != "$alt" && (p.name != "alt" || b.in.Descriptor().Fields().ByName("alt") != nil) {
+			continue
+		}
+		if d.alt(p.value, down) {
+			return
+		}
+		if !b.style.IgnoreParams {
+			d.refuse(400, "$alt="+p.value+" can't be had here: there are json, proto, sse and media, if they are not switched off")
 			return
 		}
 	}
 	best, at, named := 0, -1, false
-	for i, o := range offers {
-		for _, name := range framings[o.mode].names(o.protobuf) {
+	for i, o := range b.offers {
+		for _, name := range o.accept {
 			q, exact := weigh(ranges, name)
 			if q > best || q == best && q > 0 && exact && !named {
 				best, at, named = q, i, exact
 			}
 		}
 	}
-	if at < 0 && !down && d.problem {
-		at = 0 // errors as problem details, and the answer as what it is
+	if at < 0 && (b.style.AnyAccept || !down && d.errors == ErrorProblem) {
+		at = 0 // for problem details: the answer as what it is
 	}
 	if at < 0 {
 		var all []string
-		for _, o := range offers {
-			all = append(all, framings[o.mode].names(o.protobuf)...)
+		for _, o := range b.offers {
+			all = append(all, o.accept...)
 		}
 		d.refuse(406, "nothing that the client accepts can be had: there are "+strings.Join(all, ", "))
 		return
 	}
-	d.mode, d.protobuf = offers[at].mode, offers[at].protobuf
+	d.offer = b.offers[at]
 }
 
-// An offer is a way to answer.
-type offer struct {
-	mode     Mode
-	protobuf bool
-}
-
-var (
-	unaryOffers  = []offer{{Unary, false}, {Unary, true}, {SSE, false}, {NDJSON, false}, {Seq, false}}
-	streamOffers = []offer{{NDJSON, false}, {SSE, false}, {Array, false}, {Seq, false}, {Delimited, true}}
-)
-
-func (f *framing) names(protobuf bool) []string {
-	if protobuf {
-		return framings[Delimited].accept
+// take takes the first offer of a mode.
+func (d *decision) take(m Mode, protobuf bool) bool {
+	for _, o := range d.binding.offers {
+		if o.mode == m && o.protobuf == protobuf {
+			d.offer = o
+			return true
+		}
 	}
-	return f.accept
+	return false
 }
 
 // alt is Google's system parameter: https://cloud.google.com/apis/docs/system-parameters.
 func (d *decision) alt(value string, stream bool) bool {
 	kind, option, _ := strings.Cut(value, ";")
-	switch kind {
-	case "json":
-		d.mode = Unary
-		if stream {
-			d.mode = Array
-		}
-	case "proto":
-		d.mode, d.protobuf = Unary, true
-		if stream {
-			d.mode = Delimited
-		}
-	case "sse":
-		d.mode = SSE
-	case "media":
-		d.mode = Unary
-		if stream {
-			d.mode = NDJSON
-		}
-	default:
+	if option != "" && option != "enum-encoding=int" {
 		return false
 	}
-	d.enumInts = option == "enum-encoding=int"
-	return option == "" || d.enumInts
+	ok := false
+	switch kind {
+	case "json":
+		m := Unary
+		if stream {
+			m = d.style.Document
+		}
+		ok = d.take(m, false)
+	case "proto":
+		m := Unary
+		if stream {
+			m = Delimited
+		}
+		ok = d.take(m, true)
+	case "sse":
+		ok = d.take(SSE, false)
+	case "media":
+		m := Unary
+		if stream {
+			m = NDJSON
+		}
+		ok = d.take(m, false)
+	}
+	d.enumInts = ok && option != ""
+	return ok
+}
+
+// prettyPrint reads Google's system parameter.
+func (d *decision) prettyPrint() {
+	d.pretty = d.style.JSON.Indent
+	for _, p := range d.query {
+		if p.name == "$prettyPrint" || p.name == "prettyPrint" && d.binding.in.Descriptor().Fields().ByJSONName(p.name) == nil {
+			switch p.value {
+			case "true", "1", "":
+				if d.pretty == "" {
+					d.pretty = "  "
+				}
+			case "false", "0":
+				d.pretty = ""
+			}
+		}
+	}
 }

@@ -64,7 +64,7 @@ func TestNegotiation(t *testing.T) {
 			continue
 		}
 		t.Run(verb+" "+path+" "+headers, func(t *testing.T) {
-			d := table.decide(request(verb, path, headers), false)
+			d := table.decide(request(verb, path, headers))
 			got := fmt.Sprint(d.status)
 			if d.binding != nil {
 				method := d.binding.info.Name

@@ -196,7 +196,7 @@ func (r *requestBody) message(b, document []byte) ([]byte, error) {
 	c := r.c
 	first := r.count == 0
 	var err error
-	o := transcode.DecodeOptions{DiscardUnknown: c.s.o.IgnoreUnknown, MaxOutput: c.s.o.MaxMessage}
+	o := transcode.DecodeOptions{DiscardUnknown: c.style.IgnoreFields, MaxOutput: c.s.o.MaxMessage}
 	switch c.content {
 	case rawContent:
 		b = r.raw(b, document)
@@ -207,7 +207,7 @@ func (r *requestBody) message(b, document []byte) ([]byte, error) {
 	case jsonContent, ndjsonContent, seqContent:
 		b, err = r.json(b, document, &o)
 	}
-	if err != nil || !first {
+	if err != nil || !first && !c.style.EachMessage {
 		return b, err
 	}
 	return c.appendValues(b)
@@ -323,7 +323,7 @@ func (c *call) appendValues(b []byte) ([]byte, error) {
 		switch {
 		case systemParam(p.name, path != nil):
 			continue
-		case err != nil && c.s.o.IgnoreUnknown:
+		case c.style.IgnoreParams && (err != nil || c.binding.taken(path.Name())):
 			continue
 		case err != nil:
 			return b, fmt.Errorf("query: %w", err)

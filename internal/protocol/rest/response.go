@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/sluice-rpc/sluice/internal/compress"
 	"github.com/sluice-rpc/sluice/internal/exchange"
@@ -59,7 +60,9 @@ type ending struct {
 func (r *responseBody) init(c *call, head *exchange.RequestHead) {
 	r.c = c
 	r.status = 200
-	r.w.mode = c.mode
+	r.w.mode, r.w.style = c.mode, c.style
+	r.w.envelope = c.style.Envelope && c.binding.info.ServerStreaming
+	r.w.event.numbers = c.style.Events.Number
 	r.raw.scan.field = c.binding.responseField
 	if c.mode == SSE {
 		if n, err := strconv.ParseUint(exchange.Get(head.Fields, "last-event-id"), 10, 62); err == nil {
@@ -81,8 +84,20 @@ func (r *responseBody) begin() {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.over {
-		r.stop = r.c.s.o.After(r.c.s.o.HeadWait, r.tick)
+	wait := r.c.s.o.HeadWait
+	if !r.c.style.EarlyHead {
+		wait = 0
+	}
+	r.clock(wait)
+}
+
+// clock has tick called after some time, or else when a sign of life is due.
+func (r *responseBody) clock(d time.Duration) {
+	if d <= 0 && r.c.style.Heartbeats {
+		d = r.c.s.o.Heartbeat
+	}
+	if d > 0 && !r.over {
+		r.stop = r.c.s.o.After(d, r.tick)
 	}
 }
 
@@ -104,12 +119,13 @@ func (r *responseBody) tick() {
 		r.mu.Unlock()
 		return
 	}
-	r.stop = r.c.s.o.After(r.c.s.o.Heartbeat, r.tick)
+	r.clock(0)
+	sent := r.headSent || r.headDue
 	switch {
-	case !r.w.open:
+	case !r.w.open && r.c.style.EarlyHead && (!sent || r.c.style.FirstByte):
 		r.due()
 		r.append(0, r.w.begin)
-	case r.quiet:
+	case r.quiet && sent && r.c.style.Heartbeats:
 		r.append(0, func(b []byte) []byte { return append(b, framings[r.c.mode].heartbeat...) })
 	}
 	r.quiet = true
@@ -137,13 +153,13 @@ func (r *responseBody) due() {
 		}
 		return
 	}
-	contentType := framings[r.c.mode].contentType
+	contentType := r.c.offer.contentType
 	if r.c.mode == HTTPBody {
 		if contentType = r.contentType; contentType == "" {
 			contentType = defaultType
 		}
 	}
-	r.fields = appendMetadata([]exchange.Field{{Name: "content-type", Value: contentType}}, r.meta)
+	r.fields = appendMetadata([]exchange.Field{{Name: "content-type", Value: contentType}}, r.meta, r.c.style.Response)
 	for _, f := range [...]exchange.Field{
 		{Name: "cache-control", Value: "no-cache, no-transform"}, {Name: "x-accel-buffering", Value: "no"}, {Name: "vary", Value: "Accept"},
 	} {
@@ -226,7 +242,9 @@ func (r *responseBody) head(h *rpc.Head) {
 		return
 	}
 	r.w.event.read(h.Metadata, r.c.binding.out)
-	r.due()
+	if r.c.style.EarlyHead {
+		r.due()
+	}
 	r.flush()
 }
 
@@ -341,8 +359,12 @@ func (r *responseBody) convert(m []byte) (err error) {
 		r.scratch = append(r.scratch[:0], m...)
 		return nil
 	}
-	o := c.s.o.Encode
+	o := c.style.JSON
 	o.MaxOutput = maxExpansion * c.s.o.MaxMessage
+	o.Indent = ""
+	if c.mode == Unary || c.mode == Array {
+		o.Indent = c.pretty
+	}
 	o.EnumNumbers = o.EnumNumbers || c.enumInts
 	if c.binding.response != nil {
 		r.scratch, err = c.binding.response.AppendJSON(r.scratch[:0], m, &o)
@@ -403,12 +425,13 @@ func (r *responseBody) end(st rpc.Status, trailer rpc.Metadata) {
 func (r *responseBody) finish(st *rpc.Status, trailer rpc.Metadata) {
 	c := r.c
 	if !st.OK() {
-		if !framings[c.mode].failure {
+		if !r.w.fails() {
 			r.last = &ending{cut: true, reset: grpcwire.ToReset(st.Code), cause: *st}
 			return
 		}
 		r.append(0, func(b []byte) []byte {
-			return r.w.fail(b, appendStatus(nil, st, c.binding.anyJSON), retryable(st.Code))
+			_, body := c.style.Errors.write(HTTPStatus(st.Code), st, c.binding.anyJSON)
+			return r.w.fail(b, appendStatus(nil, st, c.binding.anyJSON), body, retryable(st.Code))
 		})
 	} else {
 		r.due()
@@ -416,7 +439,7 @@ func (r *responseBody) finish(st *rpc.Status, trailer rpc.Metadata) {
 	}
 	r.last = &ending{}
 	if c.trailers && (!r.raw.flows || c.Carrier != "h1") { // RFC 9112, section 7.1.2: only chunked content has them
-		r.last.trailer = appendMetadata(grpcwire.AppendStatus(nil, rpc.Status{Code: st.Code, Message: st.Message}), trailer)
+		r.last.trailer = appendMetadata(grpcwire.AppendStatus(nil, rpc.Status{Code: st.Code, Message: st.Message}), trailer, c.style.Trailer)
 	}
 }
 
@@ -428,13 +451,14 @@ func (r *responseBody) whole(st *rpc.Status, trailer rpc.Metadata) {
 		contentType = r.contentType
 	}
 	switch {
-	case !st.OK() && c.mode == SSE && c.only && retryable(st.Code):
+	case !st.OK() && c.mode == SSE && c.only && c.style.Events.Retry > 0 && retryable(st.Code):
 		// Anything but 200 would end an EventSource for good.
 		contentType, body = framings[SSE].contentType, r.w.begin(nil)
 		body = r.w.again(body)
 	case !st.OK():
-		status, contentType, body = c.errorBody(st)
-		body = append(body, '\n')
+		if status, contentType, body = c.errorBody(st); contentType != "" {
+			body = append(body, '\n')
+		}
 	case c.protobuf:
 		contentType = framings[Delimited].contentType
 	default:
@@ -442,21 +466,30 @@ func (r *responseBody) whole(st *rpc.Status, trailer rpc.Metadata) {
 			status = code
 		}
 	}
-	f := []exchange.Field{
-		{Name: "content-type", Value: contentType},
-		{Name: "content-length", Value: strconv.Itoa(len(body))},
-		{Name: "vary", Value: "Accept"},
-	}
-	f = appendMetadata(f, r.meta)
-	f = appendMetadata(f, trailer)
 	none := len(body) == 0 || c.bodiless || noContentStatus(status)
-	if noContentStatus(status) { // RFC 9110, sections 15.3.5 and 15.4.5: no content, and no length
-		f = f[2:]
+	at, last := appendMetadata(nil, trailer, c.style.Trailer), []exchange.Field(nil)
+	if c.style.TrailerSection {
+		if at, last = nil, at; none || !c.trailers {
+			last = nil
+		}
 	}
+	f := make([]exchange.Field, 0, 3+len(r.meta)+len(at))
+	switch {
+	case noContentStatus(status): // RFC 9110, sections 15.3.5 and 15.4.5: no content, and no length
+	case contentType == "":
+		f = grpcwire.AppendStatus(f, rpc.Status{Code: st.Code, Message: st.Message})
+	default:
+		f = append(f, exchange.Field{Name: "content-type", Value: contentType})
+	}
+	if !noContentStatus(status) && last == nil {
+		f = append(f, exchange.Field{Name: "content-length", Value: strconv.Itoa(len(body))})
+	}
+	f = append(f, exchange.Field{Name: "vary", Value: "Accept"})
+	f = append(appendMetadata(f, r.meta, c.style.Response), at...)
 	c.response.Head(&exchange.ResponseHead{Status: status, Fields: f}, none)
 	if !none {
 		c.response.Data(body)
-		c.response.End(nil)
+		c.response.End(last)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
-	"github.com/sluice-rpc/sluice/internal/transcode"
+	grpcwire "github.com/sluice-rpc/sluice/internal/wire/grpc"
 	"github.com/sluice-rpc/sluice/rpc"
 )
 
@@ -29,13 +29,8 @@ type Options struct {
 
 	MaxMessage int           // bytes of one message, as JSON and as protobuf
 	Ratio      int           // of decompression, at most
-	HeadWait   time.Duration // before the head of a stream leaves without a message
-	Heartbeat  time.Duration // of silence before a sign of life
-	Alias      bool          // GET reaches methods with a POST rule, for an EventSource
-	// IgnoreUnknown ignores query parameters that name no field, and unknown fields in a
-	// body.
-	IgnoreUnknown bool
-	Encode        transcode.EncodeOptions
+	HeadWait   time.Duration // before the head of a stream leaves without a message; 0 is never
+	Heartbeat  time.Duration // of silence before a sign of life; 0 is never
 
 	Now func() time.Time // nil is time.Now
 	// After calls f once, later, from any goroutine, unless it is stopped before.
@@ -66,7 +61,7 @@ func NewServer(next rpc.Handler, o Options) exchange.Handler {
 
 // Start implements [exchange.Handler].
 func (s *server) Start(head *exchange.RequestHead, response exchange.Response) exchange.Request {
-	d := s.o.Table().decide(head, s.o.Alias)
+	d := s.o.Table().decide(head)
 	if d.unknown && s.o.Unknown != nil {
 		path, _, _ := strings.Cut(head.Path, "?")
 		if pending := s.o.Unknown(path); pending != "" {
@@ -76,7 +71,7 @@ func (s *server) Start(head *exchange.RequestHead, response exchange.Response) e
 	if d.binding == nil {
 		return refuse(head, response, &d)
 	}
-	if d.mode == SSE && exchange.Get(head.Fields, "last-event-id") == endOfStream {
+	if d.mode == SSE && d.style.Events.End && exchange.Get(head.Fields, "last-event-id") == endOfStream {
 		d.status = 204 // nothing else ends an EventSource
 		return refuse(head, response, &d)
 	}
@@ -86,7 +81,10 @@ func (s *server) Start(head *exchange.RequestHead, response exchange.Response) e
 	c.Codec, c.Protocol, c.Carrier = "proto", "rest", head.Carrier
 	c.Authority = head.Authority
 	c.Peer = rpc.Peer{Addr: head.Addr, TLS: head.TLS}
-	c.Metadata = requestMetadata(head.Fields)
+	c.Metadata = requestMetadata(head.Fields, d.style.Request)
+	if d.style.Forwarded {
+		c.Metadata = appendForwarded(c.Metadata, head)
+	}
 	c.UserAgent = exchange.Get(head.Fields, "user-agent")
 	c.Deadline, c.refused = deadline(head.Fields, c.Received)
 	// RFC 9110, section 6.5.1; HTTP/2 always has a place for trailers.
@@ -220,10 +218,11 @@ func (c *call) errorBody(st *rpc.Status) (status int, contentType string, body [
 	if c.large && st.Code == rpc.ResourceExhausted && !st.Remote {
 		status = 413
 	}
-	if c.problem {
-		return status, "application/problem+json", appendProblem(nil, status, st, c.binding.anyJSON)
+	contentType, body = c.errors.write(status, st, c.binding.anyJSON)
+	if c.style.Envelope && c.binding.info.ServerStreaming && c.errors == ErrorStatus {
+		body = append(append([]byte(`{"error":`), body...), '}')
 	}
-	return status, "application/json", appendStatus(nil, st, c.binding.anyJSON)
+	return status, contentType, body
 }
 
 // refusal answers what becomes no call: when the request has ended, if its end can be
@@ -251,15 +250,13 @@ func refuse(head *exchange.RequestHead, response exchange.Response, d *decision)
 	}
 	if d.message != "" {
 		st := rpc.Status{Code: codeOf(d.status), Message: d.message}
-		contentType := "application/json"
-		if d.problem {
-			contentType = "application/problem+json"
-			r.body = appendProblem(nil, d.status, &st, nil)
+		var contentType string
+		if contentType, r.body = d.errors.write(d.status, &st, nil); contentType != "" {
+			r.body = append(r.body, '\n')
+			r.fields = append(r.fields, exchange.Field{Name: "content-type", Value: contentType})
 		} else {
-			r.body = appendStatus(nil, &st, nil)
+			r.fields = grpcwire.AppendStatus(r.fields, st)
 		}
-		r.body = append(r.body, '\n')
-		r.fields = append(r.fields, exchange.Field{Name: "content-type", Value: contentType})
 	}
 	if d.status != 204 { // RFC 9110, section 8.6: no length with 204
 		r.fields = append(r.fields, exchange.Field{Name: "content-length", Value: strconv.Itoa(len(r.body))})

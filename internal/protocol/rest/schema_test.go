@@ -71,15 +71,20 @@ func testSnapshot(t testing.TB) *schema.Snapshot {
 	return s
 }
 
-var table = sync.OnceValues(func() (*Table, []error) {
-	s, err := snapshot()
+// newTable makes a table in which all methods have a style.
+func newTable(s Style) (*Table, []error) {
+	sn, err := snapshot()
 	if err != nil {
 		return nil, []error{err}
 	}
-	return NewTable(s, schema.RuleOptions{}, func(s *schema.Schema) *transcode.Types {
-		return transcode.NewTypes(s.Files())
-	})
-})
+	return NewTable(sn, ruleOptions, func(string) *Style { return &s }, typesOf)
+}
+
+var ruleOptions schema.RuleOptions
+
+func typesOf(s *schema.Schema) *transcode.Types { return transcode.NewTypes(s.Files()) }
+
+var table = sync.OnceValues(func() (*Table, []error) { return newTable(Sluice()) })
 
 func testTable(t testing.TB) *Table {
 	t.Helper()

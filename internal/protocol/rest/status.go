@@ -31,6 +31,32 @@ func retryable(c rpc.Code) bool { return c == rpc.Unavailable }
 // anyEncoder writes a serialized google.protobuf.Any as JSON.
 type anyEncoder func(dst, any []byte) ([]byte, error)
 
+// write writes the body of an error, and says its type; none has none.
+func (e ErrorBody) write(httpStatus int, st *rpc.Status, enc anyEncoder) (contentType string, body []byte) {
+	switch e {
+	case ErrorNone:
+		return "", nil
+	case ErrorProblem:
+		return "application/problem+json", appendProblem(nil, httpStatus, st, enc)
+	case ErrorGoogle:
+		return "application/json", appendGoogle(nil, httpStatus, st, enc)
+	}
+	return "application/json", appendStatus(nil, st, enc)
+}
+
+// appendGoogle appends an error as https://google.aip.dev/193 has it: with the HTTP status
+// as its code, and the name of gRPC's.
+func appendGoogle(b []byte, httpStatus int, st *rpc.Status, enc anyEncoder) []byte {
+	b = append(b, `{"error":{"code":`...)
+	b = strconv.AppendInt(b, int64(httpStatus), 10)
+	b = append(b, `,"message":`...)
+	b = appendString(b, st.Message)
+	b = append(b, `,"status":`...)
+	b = appendString(b, st.Code.String())
+	b = append(b, `,"details":`...)
+	return append(appendDetails(b, st.Details, enc), "}}"...)
+}
+
 // appendStatus appends a google.rpc.Status as JSON.
 func appendStatus(b []byte, st *rpc.Status, enc anyEncoder) []byte {
 	b = append(b, `{"code":`...)

@@ -234,7 +234,7 @@ func TestEvents(t *testing.T) {
 	t.Run("alias", func(t *testing.T) {
 		for _, on := range []bool{false, true} {
 			r := newTrial(t)
-			r.o.Alias = on
+			r.style(func(s *Style) { s.Alias = on })
 			a := r.do("GET", "/test.v1.S/Feed?id=x&tags=a", accept, "", out, `{}`)
 			if !on && a.Status != 405 || on && (a.Status != 200 || r.messages(in)[0] != `{"id":"x","tags":["a"]}`) {
 				t.Errorf("alias %v: %d %q", on, a.Status, a.Body)

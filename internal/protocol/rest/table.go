@@ -18,6 +18,7 @@ import (
 type Table struct {
 	snapshot *schema.Snapshot
 	types    []*transcode.Types // by source
+	styles   func(method string) *Style
 	routes   *route.Table[*schema.Rule]
 	rules    map[*schema.Rule]*binding
 	methods  sync.Map // of *binding by RPC path, as if there were a rule POST with body "*"
@@ -26,6 +27,8 @@ type Table struct {
 // method is what all bindings of a method share.
 type method struct {
 	info    *rpc.Method
+	style   *Style
+	offers  []offer
 	types   *transcode.Types
 	in, out *transcode.Message
 }
@@ -55,10 +58,11 @@ type variable struct {
 
 const httpBody = "google.api.HttpBody"
 
-// NewTable makes a table of a snapshot. types returns the plans of a source's schema.
-// What is wrong with a rule leaves that rule out, and is said.
-func NewTable(s *schema.Snapshot, o schema.RuleOptions, types func(*schema.Schema) *transcode.Types) (*Table, []error) {
-	t := &Table{snapshot: s, rules: map[*schema.Rule]*binding{}}
+// NewTable makes a table of a snapshot. styles returns the style of a method, and that of
+// what is no method for "". types returns the plans of a source's schema. What is wrong
+// with a rule leaves that rule out, and is said.
+func NewTable(s *schema.Snapshot, o schema.RuleOptions, styles func(method string) *Style, types func(*schema.Schema) *transcode.Types) (*Table, []error) {
+	t := &Table{snapshot: s, styles: styles, rules: map[*schema.Rule]*binding{}}
 	for _, source := range s.Schemas() {
 		var plans *transcode.Types
 		if source != nil {
@@ -92,7 +96,9 @@ func (t *Table) method(name string) *method {
 		return nil
 	}
 	types := t.types[source]
-	return &method{t.snapshot.Lookup(name), types, types.Message(md.Input()), types.Message(md.Output())}
+	m := &method{info: t.snapshot.Lookup(name), style: t.styles(name), types: types, in: types.Message(md.Input()), out: types.Message(md.Output())}
+	m.offers = m.style.offers(m.info.ServerStreaming)
+	return m
 }
 
 // byPath returns the binding of an RPC path, or nil.
@@ -101,7 +107,7 @@ func (t *Table) byPath(path string) *binding {
 		return b.(*binding)
 	}
 	m := t.method(path)
-	if m == nil {
+	if m == nil || m.style.NoRPC {
 		return nil
 	}
 	b, err := m.bind(&schema.Rule{Method: path, Verb: "POST", Body: "*"})
@@ -154,7 +160,7 @@ func (m *method) bind(r *schema.Rule) (*binding, error) {
 		b.responseField = fd.Number()
 		b.rawOut = fd.Message() != nil && !fd.IsList() && !fd.IsMap() && fd.Message().FullName() == httpBody
 	}
-	if r.Verb == "PATCH" && b.content != nil && !slices.Contains(b.bound, updateMask) {
+	if r.Verb == "PATCH" && m.style.FillMask && b.content != nil && !slices.Contains(b.bound, updateMask) {
 		fd := m.in.Descriptor().Fields().ByName(updateMask)
 		if fd != nil && fd.Message() != nil && !fd.IsList() && fd.Message().FullName() == "google.protobuf.FieldMask" {
 			b.mask, _ = m.in.Path(updateMask)
@@ -214,7 +220,7 @@ func (t *Table) verbs(path string) []string {
 			verbs = append(verbs, v)
 		}
 	}
-	if t.snapshot.Lookup(path) != nil && !slices.Contains(verbs, "POST") {
+	if t.byPath(path) != nil && !slices.Contains(verbs, "POST") {
 		verbs = append(verbs, "POST")
 	}
 	if i := slices.Index(verbs, "GET"); i >= 0 && !slices.Contains(verbs, "HEAD") {
