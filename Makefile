@@ -26,9 +26,10 @@ unit: ## go test -race of the module
 	go test -race -timeout 300s ./...
 	go test -run 'TestAllocations' . # not with the race detector, which allocates
 
-test-long: ## test, ten times the unit tests, a minute per fuzz target
+test-long: ## test, ten times the unit tests, 100,000 random messages, a minute per fuzz target
 	@$(MAKE) --no-print-directory test
 	go test -race -count=10 -timeout 3000s ./...
+	TRANSCODE_MESSAGES=100000 go test -run 'Random' -timeout 1000s ./internal/transcode
 	.ci/fuzz 60s
 
 soak: ## hours: ten minutes per fuzz target, and the judges with long runs

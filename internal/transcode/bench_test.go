@@ -5,6 +5,9 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/dynamicpb"
 )
 
@@ -31,7 +34,7 @@ const benchJSON = `{
 	"codes": [1, 2, 3, 500, 100000, -1, 42, 7],
 	"signature": "3q2+7wABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4fICEiIyQlJicoKSor",
 	"card": {"holder": "Z MUELLER", "token": "1234567890123456789", "month": 11, "year": 2029},
-	"note": "Please ring twice; leave with the neighbour if nobody answers.",
+	"note": "Please ring twice; leave it with the neighbour on the second floor if nobody answers, and put a card with the name into the letter boxes. Thank you very much!",
 	"gift": true,
 	"total": 291.37,
 	"discount": 0.15,
@@ -70,6 +73,50 @@ func TestEncodeAllocations(t *testing.T) {
 		}); n >= 1 {
 			t.Errorf("%+v: %v allocations", o, n)
 		}
+	}
+}
+
+// BenchmarkEncodeDescriptor has a message of which there is generated code: the
+// descriptor of a file.
+func BenchmarkEncodeDescriptor(b *testing.B) {
+	fd, err := testSchema(b).FindFileByPath("shop.proto")
+	if err != nil {
+		b.Fatal(err)
+	}
+	wire, err := proto.Marshal(protodesc.ToFileDescriptorProto(fd))
+	if err != nil {
+		b.Fatal(err)
+	}
+	m := NewTypes(protoregistry.GlobalFiles).Message((&descriptorpb.FileDescriptorProto{}).ProtoReflect().Descriptor())
+	compareEncode(b, m, wire, EncodeOptions{Deterministic: true})
+	b.Run("sluice", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetBytes(int64(len(wire)))
+		var buf []byte
+		for b.Loop() {
+			if buf, err = m.AppendJSON(buf[:0], wire, &EncodeOptions{}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	for name, in := range map[string]proto.Message{
+		"generated": &descriptorpb.FileDescriptorProto{},
+		"dynamicpb": dynamicpb.NewMessage(m.desc),
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(len(wire)))
+			var buf []byte
+			for b.Loop() {
+				proto.Reset(in)
+				if err := proto.Unmarshal(wire, in); err != nil {
+					b.Fatal(err)
+				}
+				if buf, err = (protojson.MarshalOptions{}).MarshalAppend(buf[:0], in); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

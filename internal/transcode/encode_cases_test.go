@@ -149,6 +149,18 @@ func TestEncodeReplaced(t *testing.T) {
 	compareEncode(t, m, bad, EncodeOptions{})
 }
 
+// TestEncodeDelimitedMap: the entries of a map and its values have a length before them
+// even where messages are delimited (https://protobuf.dev/editions/features/#message_encoding).
+func TestEncodeDelimitedMap(t *testing.T) {
+	m := testMessage(t, NewTypes(testSchema(t)), "sluice.test.delimited.Node")
+	child := protowire.AppendGroup(protowire.AppendTag(nil, 1, protowire.StartGroupType), 1, varintField(4, 5))
+	wire := prefixed(3, append(prefixed(1, []byte("k")), prefixed(2, child)...))
+	got, err := m.AppendJSON(nil, wire, &EncodeOptions{})
+	if want := `{"named":{"k":{"child":{"value":5}}}}`; err != nil || string(got) != want {
+		t.Errorf("%s, %v, want %s", got, err, want)
+	}
+}
+
 func TestEncodeDepth(t *testing.T) {
 	types := NewTypes(testSchema(t))
 	nest := func(number protowire.Number, n int) (wire []byte) {

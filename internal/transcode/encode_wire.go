@@ -132,8 +132,8 @@ func (e *encoder) skipValue(tag uint64, i, end, depth int) (int, error) {
 
 // skipGroup returns where a group ends. In a careful walk each level of nested groups
 // looks for the ends of those in it, so the ends of long groups in every eighth level
-// are remembered: no byte is skipped more often than that, and what is remembered is
-// smaller than the wire.
+// are remembered: no byte is skipped more often than that for each walk over its level,
+// and what is remembered is at most about as large as the wire.
 func (e *encoder) skipGroup(start uint64, i, end, depth int) (int, error) {
 	if depth > MaxDepth {
 		return 0, errDepth

@@ -205,6 +205,9 @@ func (t *Types) field(fd protoreflect.FieldDescriptor) *field {
 		required: fd.Cardinality() == protoreflect.Required,
 		jsonName: fd.JSONName(), protoName: fd.TextName(),
 	}
+	if f.kind == protoreflect.GroupKind && (fd.IsMap() || fd.ContainingMessage().IsMapEntry()) {
+		f.kind = protoreflect.MessageKind // maps are never delimited, protobuf-go has that wrong
+	}
 	wireType := wireTypes[f.kind]
 	if f.packed {
 		wireType = protowire.BytesType

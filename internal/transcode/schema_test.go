@@ -19,7 +19,7 @@ var compileTestdata = sync.OnceValues(func() (*protoregistry.Files, error) {
 		Resolver: protocompile.WithStandardImports(&protocompile.SourceResolver{ImportPaths: []string{"testdata"}}),
 	}
 	roots, err := compiler.Compile(context.Background(),
-		"proto2.proto", "proto3.proto", "editions.proto", "shop.proto", "wide.proto")
+		"proto2.proto", "proto3.proto", "editions.proto", "shop.proto", "wide.proto", "delimited.proto")
 	if err != nil {
 		return nil, err
 	}
