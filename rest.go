@@ -69,6 +69,11 @@ func (t *restTable) rebuild(s *schema.Snapshot) {
 	t.table.Store(table)
 }
 
+// messages returns the plans of a method's request and response, or nil.
+func (t *restTable) messages(method string) (in, out *transcode.Message) {
+	return t.table.Load().Messages(method)
+}
+
 // unknown says that nobody is known to have a path, and returns what may change that
 // soon.
 func (t *restTable) unknown(path string) (pending string) {

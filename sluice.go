@@ -21,6 +21,7 @@ import (
 	"github.com/sluice-rpc/sluice/internal/netio"
 	"github.com/sluice-rpc/sluice/internal/observe"
 	"github.com/sluice-rpc/sluice/internal/policy"
+	"github.com/sluice-rpc/sluice/internal/policy/jsoncodec"
 	"github.com/sluice-rpc/sluice/rpc"
 )
 
@@ -149,10 +150,15 @@ func (g *Gateway) assemble(router rpc.Handler) error {
 		h = policy.FirstByte(h, g.wheel, cfg.Timeouts.FirstByte)
 	}
 	h = policy.Deadline(h, g.wheel)
+	methods := newRESTTable(g)
+	h = jsoncodec.New(h, jsoncodec.Options{
+		Messages: methods.messages, Pending: g.schemaPending,
+		MaxMessage: cfg.Limits.MessageBytes, Ratio: cfg.Limits.DecompressionRatio, Reserve: g.budget.Reserve,
+	})
 	h = g.calls.Track(h)
 	h = observe.Observe(h, g.metrics, g.access, time.Now)
 
-	protocols := newTable(h, cfg, g.schemas.lookup, g.budget.Reserve, newRESTTable(g))
+	protocols := newTable(h, cfg, g.schemas.lookup, g.budget.Reserve, methods)
 	if cfg.REST.OpenAPI != nil {
 		protocols = append(table{g.publicOpenAPI()}, protocols...) // its paths are those of no method
 	}

@@ -1,8 +1,10 @@
 package sluice
 
 import (
+	"strings"
 	"time"
 
+	"github.com/sluice-rpc/sluice/internal/backend"
 	"github.com/sluice-rpc/sluice/internal/exchange"
 	"github.com/sluice-rpc/sluice/internal/protocol/connect"
 	"github.com/sluice-rpc/sluice/internal/protocol/grpc"
@@ -25,7 +27,7 @@ func newTable(next rpc.Handler, cfg *Config, lookup func(string) *rpc.Method, re
 		{"grpc", grpc.Match, grpc.NewServer(next, grpc.Options{
 			MaxMessage: cfg.Limits.MessageBytes, Lookup: lookup, Now: time.Now,
 		})},
-		{"connect", connect.Match, connect.NewServer(next, connect.Options{
+		{"connect", methods.takesConnect, connect.NewServer(next, connect.Options{
 			MaxMessage: cfg.Limits.MessageBytes, Ratio: cfg.Limits.DecompressionRatio, Lookup: lookup, Now: time.Now, Reserve: reserve,
 		})},
 		{"rest", nil, rest.NewServer(next, rest.Options{
@@ -33,6 +35,32 @@ func newTable(next rpc.Handler, cfg *Config, lookup func(string) *rpc.Method, re
 			HeadWait: cfg.Timeouts.StreamHead, Heartbeat: cfg.Timeouts.Heartbeat, Reserve: reserve,
 		})},
 	}
+}
+
+// takesConnect says what is Connect's: steps 2, 3, 5 and 7 of
+// docs/protocols/negotiation.md.
+func (t *restTable) takesConnect(h *exchange.RequestHead) bool {
+	form := connect.FormOf(h)
+	switch form {
+	case connect.None:
+		return false
+	case connect.Stream, connect.Proto:
+		return true
+	}
+	path, _, _ := strings.Cut(h.Path, "?")
+	rules := t.table.Load()
+	if form != connect.JSON {
+		_, isMethod := backend.Service(path)
+		return isMethod && (form == connect.GetV1 || !rules.Literal("GET", path))
+	}
+	m := t.g.schemas.store.Lookup(path)
+	switch {
+	case m == nil:
+		return false
+	case exchange.Get(h.Fields, "connect-protocol-version") != "":
+		return true
+	}
+	return !m.ClientStreaming && !m.ServerStreaming && rules.RPC(path) && !rules.Literal("POST", path) && rest.Accepts(h, "application/json")
 }
 
 // Start implements [exchange.Handler]. The last row takes everything.

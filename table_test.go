@@ -28,8 +28,7 @@ func TestTable(t *testing.T) {
 	}{
 		{"POST", "/a.S/M", "application/json", 2, 404, "google.api.http"},
 		{"POST", "/a.S/M", "application/other", 2, 415, "application/proto"}, // "unknown codec: 415, not 404"
-		{"POST", "/a.S/M", "application/connect+json", -1, 415, "application/connect+proto"},
-		{"POST", "/a.S/M", "application/connect+xml", -1, 415, "application/connect+proto"},
+		{"POST", "/a.S/M", "application/connect+xml", -1, 415, ""},
 		{"POST", "/a.S/M", "", 0, 404, "google.api.http"},
 		{"GET", "/", "", 0, 404, "gRPC"},
 		{"GET", "/a.S/M?message=1", "", 0, 404, "gRPC"},
@@ -38,6 +37,7 @@ func TestTable(t *testing.T) {
 		{"DELETE", "/a.S/M", "", -1, 404, "gRPC"},
 		{"POST", "/a.S/M", "application/proto", 0, 0, ""},
 		{"POST", "/a.S/M", "application/connect+proto", -1, 0, ""},
+		{"POST", "/a.S/M", "application/connect+json", -1, 0, ""}, // it may wait for a schema
 		{"POST", "/a.S/M", "application/grpc", -1, 0, ""},
 		{"POST", "/a.S/M", "application/grpc-web-text", -1, 0, ""},
 	} {

@@ -30,9 +30,9 @@ func TestConnect(t *testing.T) {
 		cases   int
 		needs   string // a directory of the repository without which it can't pass
 	}{
-		{name: "grpc", backend: "referenceserver", config: "grpc.yaml", cases: 1278},
-		{name: "all", backend: "referenceserver", config: "all.yaml", cases: 5582, needs: "internal/protocol/connect"},
-		{name: "grpcserver", backend: "grpcserver", config: "grpcserver.yaml", known: "grpcserver-known-failing.txt", cases: 2090, needs: "internal/protocol/connect"},
+		{name: "grpc", backend: "referenceserver", config: "grpc.yaml", cases: 2196},
+		{name: "all", backend: "referenceserver", config: "all.yaml", cases: 10224, needs: "internal/protocol/connect"},
+		{name: "grpcserver", backend: "grpcserver", config: "grpcserver.yaml", known: "grpcserver-known-failing.txt", cases: 3640, needs: "internal/protocol/connect"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if _, err := os.Stat(filepath.Join("..", test.needs)); err != nil {

@@ -37,6 +37,7 @@ var table = map[string]int{
 	"internal/carrier/...": 3,
 	"internal/backend":     3,
 	"internal/policy":      3,
+	"internal/policy/...":  3,
 	"internal/observe":     3,
 
 	// Carriers that ride on other carriers.

@@ -1,6 +1,6 @@
 // Package connect is the Connect protocol as a translator from exchanges to calls
-// (https://connectrpc.com/docs/protocol): unary by POST and GET, and streams. The codec
-// is proto; JSON needs a schema and a transcoder.
+// (https://connectrpc.com/docs/protocol): unary by POST and GET, and streams. The codecs
+// are proto and json, which is the call's; messages pass in either as they come.
 //
 // Streams share gRPC's framing, so their messages pass as they come; only the end is
 // an envelope of its own. A unary body has no framing: the request passes as it comes
@@ -21,10 +21,17 @@ import (
 	"github.com/sluice-rpc/sluice/rpc"
 )
 
+// Content types are these with the name of a codec.
 const (
-	unaryType  = "application/proto"
-	streamType = "application/connect+proto"
+	unaryType  = "application/"
+	streamType = "application/connect+"
 )
+
+// known says whether a codec is one of the protocol's.
+func known(codec string) bool { return codec == "proto" || codec == "json" }
+
+// acceptPost is what a POST may be.
+const acceptPost = unaryType + "proto, " + unaryType + "json, " + streamType + "proto, " + streamType + "json"
 
 // Options are what the protocol needs to know.
 type Options struct {
@@ -48,21 +55,44 @@ func mediaType(s string) string {
 	return t
 }
 
-// Match says whether an exchange is a call of Connect.
-func Match(h *exchange.RequestHead) bool {
-	switch h.Method {
-	case "GET":
-		return wire.IsGet(h.Path)
-	case "POST":
-		switch ct := exchange.Get(h.Fields, "content-type"); ct {
-		case unaryType, streamType:
-			return true
-		default:
-			t := mediaType(ct)
-			return t == unaryType || t == streamType
+// A Form is what an exchange looks like to Connect.
+type Form int
+
+// The forms. Whether an exchange is a call of Connect does not follow from a Get or from
+// JSON alone: other protocols use both.
+const (
+	None   Form = iota
+	Stream      // or what only a stream could be
+	Proto       // unary
+	JSON        // unary
+	Get         // with all that a Get may have
+	GetV1       // and "connect=v1"
+)
+
+// FormOf says what an exchange looks like.
+func FormOf(h *exchange.RequestHead) Form {
+	switch {
+	case h.Method == "GET" && wire.IsGet(h.Path):
+		if wire.HasVersion(h.Path) {
+			return GetV1
 		}
+		return Get
+	case h.Method != "POST":
+		return None
 	}
-	return false
+	ct := exchange.Get(h.Fields, "content-type")
+	if strings.IndexByte(ct, ';') >= 0 || ct != strings.ToLower(ct) {
+		ct = mediaType(ct)
+	}
+	switch {
+	case ct == unaryType+"proto":
+		return Proto
+	case ct == unaryType+"json":
+		return JSON
+	case strings.HasPrefix(ct, streamType):
+		return Stream
+	}
+	return None
 }
 
 type server struct {
@@ -86,7 +116,8 @@ func (s *server) Start(head *exchange.RequestHead, response exchange.Response) e
 	c := &call{s: s, response: response}
 	c.Method = path
 	c.Received = s.o.Now()
-	c.Codec, c.Protocol, c.Carrier = "proto", "connect", head.Carrier
+	c.codec = "proto"
+	c.Protocol, c.Carrier = "connect", head.Carrier
 	c.Authority = head.Authority
 	c.Peer = rpc.Peer{Addr: head.Addr, TLS: head.TLS}
 	c.Metadata = metadata(head.Fields)
@@ -105,8 +136,16 @@ func (s *server) Start(head *exchange.RequestHead, response exchange.Response) e
 		}
 		c.Deadline = c.Received.Add(d)
 	}
-	if mediaType(exchange.Get(head.Fields, "content-type")) == streamType && head.Method == "POST" {
+	switch FormOf(head) {
+	case Stream:
+		c.codec = mediaType(exchange.Get(head.Fields, "content-type"))[len(streamType):]
+		if !known(c.codec) {
+			return refuse(response, 415, nil)
+		}
+		c.Codec = c.codec
 		return startStream(c, head, bad)
+	case JSON:
+		c.codec = "json"
 	}
 	return startUnary(c, head, bad)
 }
@@ -118,6 +157,12 @@ type call struct {
 	response exchange.Response
 	next     rpc.Request
 	outcome  rpc.Status
+
+	// What the client speaks. Who serves the call may say something else to the backend,
+	// in the fields of the call.
+	codec    string
+	encoding string
+	accept   []string
 }
 
 func invalid(format string, args ...any) *rpc.Status {
@@ -136,7 +181,6 @@ func (c *call) encodings(own, accept string) *rpc.Status {
 		st := rpc.Errorf(rpc.Unimplemented, "unknown compression %q: supported are %s", own, strings.Join(compress.Names(), ", "))
 		return &st
 	}
-	c.Encoding = own
 	if accept == "" && own != "" {
 		accept = own // "If the client omits this header, it accepts what it uses"
 	}
@@ -144,10 +188,12 @@ func (c *call) encodings(own, accept string) *rpc.Status {
 		// Browsers send weights. The order is the order, but 0 is "not acceptable"
 		// (RFC 9110, section 12.4.2).
 		v, weight, _ := strings.Cut(v, ";")
-		if v = strings.ToLower(strings.TrimSpace(v)); !refusedWeight(weight) && compress.Known(v) && !slices.Contains(c.AcceptEncodings, v) {
-			c.AcceptEncodings = append(c.AcceptEncodings, v)
+		if v = strings.ToLower(strings.TrimSpace(v)); !refusedWeight(weight) && compress.Known(v) && !slices.Contains(c.accept, v) {
+			c.accept = append(c.accept, v)
 		}
 	}
+	c.encoding = own
+	c.Encoding, c.AcceptEncodings = own, c.accept
 	return nil
 }
 
@@ -163,7 +209,7 @@ func refusedWeight(s string) bool {
 
 // accepts says whether the client reads an encoding.
 func (c *call) accepts(encoding string) bool {
-	return encoding == "" || slices.Contains(c.AcceptEncodings, encoding)
+	return encoding == "" || slices.Contains(c.accept, encoding)
 }
 
 // canceled is the status of a call whose exchange was reset.

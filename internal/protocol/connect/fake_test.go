@@ -16,6 +16,11 @@ import (
 	"github.com/sluice-rpc/sluice/rpc"
 )
 
+const (
+	unaryProto  = unaryType + "proto"
+	streamProto = streamType + "proto"
+)
+
 // The methods that lookup knows. There is no descriptor of any other.
 const (
 	unaryMethod  = "/t.S/Unary"
@@ -199,7 +204,7 @@ func newTrial(t testing.TB) *trial {
 // start begins the exchange.
 func (r *trial) start(head *exchange.RequestHead) *trial {
 	o := Options{MaxMessage: r.maxMessage, Ratio: 100, Lookup: lookup, Now: func() time.Time { return now }, Reserve: r.mem.reserve}
-	if !Match(head) {
+	if FormOf(head) == None {
 		r.t.Fatalf("%s %s is not taken for Connect", head.Method, head.Path)
 	}
 	r.client.OnData = func(n int) {
@@ -272,14 +277,14 @@ func (r *trial) finish(delivered bool) exchangetest.Answer {
 // post is the head of a unary POST; fields are names and values in turn.
 func post(method string, length int, fields ...string) *exchange.RequestHead {
 	h := &exchange.RequestHead{Method: "POST", Scheme: "http", Authority: "a.example", Path: method, Length: int64(length), Carrier: "h2"}
-	h.Fields = append(h.Fields, exchange.Field{Name: "content-type", Value: unaryType})
+	h.Fields = append(h.Fields, exchange.Field{Name: "content-type", Value: unaryProto})
 	return with(h, fields...)
 }
 
 // streamed is the head of a stream.
 func streamed(method string, fields ...string) *exchange.RequestHead {
 	h := post(method, -1, fields...)
-	h.Fields[0].Value = streamType
+	h.Fields[0].Value = streamProto
 	return h
 }
 

@@ -52,7 +52,7 @@ func TestGet(t *testing.T) {
 			if string(r.body) != string(env(0, c.want)) {
 				t.Errorf("the backend got %q", r.body)
 			}
-			if a.Status != 200 || string(a.Body) != "yes" || a.Get("content-type") != unaryType {
+			if a.Status != 200 || string(a.Body) != "yes" || a.Get("content-type") != unaryProto {
 				t.Errorf("got %d %q", a.Status, a.Body)
 			}
 			if r.call.Method != getMethod || r.call.Deadline.IsZero() || r.call.Metadata.Get("x-a") != "1" {

@@ -45,7 +45,7 @@ func startStream(c *call, head *exchange.RequestHead, bad *rpc.Status) exchange.
 	if st.Schema != nil && st.Schema.ClientStreaming && st.Schema.ServerStreaming && head.Carrier == "h1" {
 		return refuse(c.response, 505, nil)
 	}
-	st.scan = envelope.Scanner{Limit: c.s.o.MaxMessage, Encoded: st.Encoding != "", Single: st.Schema != nil && !st.Schema.ClientStreaming}
+	st.scan = envelope.Scanner{Limit: c.s.o.MaxMessage, Encoded: st.encoding != "", Single: st.Schema != nil && !st.Schema.ClientStreaming}
 	st.out = envelope.Scanner{Limit: 1<<32 - 1, Encoded: true}
 	st.bound.Store(math.MaxInt64)
 	if st.refused == nil {
@@ -149,7 +149,7 @@ func (c *stream) Done(delivered bool) {
 // the call ended.
 func (t *toStream) Head(h *rpc.Head) {
 	t.headSent = true
-	f := []exchange.Field{{Name: "content-type", Value: streamType}}
+	f := []exchange.Field{{Name: "content-type", Value: streamType + t.codec}}
 	if h != nil {
 		if t.accepts(h.Encoding) {
 			if h.Encoding != "" {

@@ -61,7 +61,7 @@ func TestStream(t *testing.T) {
 				}
 				r.head("", rpc.Field{Key: "x-a", Value: "1"}, rpc.Field{Key: "x-a", Value: "2"})
 				a := r.client.Answer() // "early headers": before any message
-				if a.Status != 200 || a.Get("content-type") != streamType || fmt.Sprint(application(a.Fields)) != "[x-a:1 x-a:2]" {
+				if a.Status != 200 || a.Get("content-type") != streamProto || fmt.Sprint(application(a.Fields)) != "[x-a:1 x-a:2]" {
 					t.Errorf("early head %d %v", a.Status, a.Fields)
 				}
 				if a.Get("content-length") != "" {
@@ -123,7 +123,7 @@ func TestStreamEnd(t *testing.T) {
 			r.backend.end(st, rpc.Metadata{{Key: "x-t", Value: "1"}})
 			a := r.finish(true)
 			msgs, end := readStream(t, a.Body)
-			if a.Status != 200 || a.Get("content-type") != streamType || (len(msgs) == 1) != (stage == "after a message") {
+			if a.Status != 200 || a.Get("content-type") != streamProto || (len(msgs) == 1) != (stage == "after a message") {
 				t.Errorf("%v %s: %d %q", code, stage, a.Status, a.Body)
 			}
 			if fmt.Sprint(end.Metadata) != "map[x-t:[1]]" {

@@ -31,11 +31,11 @@ type unary struct {
 	taken  atomic.Int64 // of what was sent to the backend, the prefix included
 
 	// The response is kept until its status is known.
-	encoding string
-	head     rpc.Metadata
-	scan     envelope.Scanner
-	message  []byte      // with its prefix
-	broken   *rpc.Status // what is wrong with the response
+	packed  string // how messages whose prefix says so are compressed
+	head    rpc.Metadata
+	scan    envelope.Scanner
+	message []byte      // with its prefix
+	broken  *rpc.Status // what is wrong with the response
 }
 
 // toUnary is the same call as the place of its response.
@@ -58,14 +58,18 @@ func startUnary(c *call, head *exchange.RequestHead, bad *rpc.Status) exchange.R
 		switch {
 		case err != nil:
 			u.refused = invalid("%s", err)
-		case g.Codec != "proto":
+		case !known(g.Codec):
 			return refuse(c.response, 415, nil)
 		case len(g.Message) > c.s.o.MaxMessage:
 			st := tooLarge(len(g.Message), c.s.o.MaxMessage)
 			u.refused = &st
 		}
 		u.body, own = g.Message, g.Compression
+		if err == nil {
+			u.codec = g.Codec
+		}
 	}
+	u.Codec = u.codec
 	if e := u.encodings(own, exchange.Get(head.Fields, "accept-encoding")); e != nil {
 		u.refused = e
 	}
@@ -96,7 +100,7 @@ func (u *unary) Begin() {
 // and not compressed.
 func (u *unary) prefix(n int) []byte {
 	flags := byte(0)
-	if u.Encoding != "" && n > 0 {
+	if u.encoding != "" && n > 0 {
 		flags = envelope.Compressed
 	}
 	u.Stats.RequestMessages.Add(1)
@@ -192,7 +196,7 @@ func (u *unary) Done(delivered bool) {
 
 // Head implements [rpc.Response].
 func (t *toUnary) Head(h *rpc.Head) {
-	t.head, t.encoding = h.Metadata, h.Encoding
+	t.head, t.packed = h.Metadata, h.Encoding
 	t.scan.Encoded = h.Encoding != ""
 }
 
@@ -251,7 +255,7 @@ func (t *toUnary) End(st rpc.Status, trailer rpc.Metadata) {
 	var f []exchange.Field
 	status := 200
 	if st.OK() {
-		f = append(f, exchange.Field{Name: "content-type", Value: unaryType})
+		f = append(f, exchange.Field{Name: "content-type", Value: unaryType + t.codec})
 		if encoding != "" {
 			f = append(f, exchange.Field{Name: "content-encoding", Value: encoding})
 		}
@@ -293,10 +297,10 @@ func (t *toUnary) result(st rpc.Status) (body []byte, encoding string, _ rpc.Sta
 	if t.scan.Flags()&envelope.Compressed == 0 || len(body) == 0 {
 		return body, "", st
 	}
-	if t.accepts(t.encoding) {
-		return body, t.encoding, st
+	if t.accepts(t.packed) {
+		return body, t.packed, st
 	}
-	body, err := compress.Decompress(t.encoding, body, t.s.o.MaxMessage, t.s.o.Ratio)
+	body, err := compress.Decompress(t.packed, body, t.s.o.MaxMessage, t.s.o.Ratio)
 	if err != nil {
 		return nil, "", convertError(err)
 	}
@@ -316,7 +320,7 @@ func refuse(response exchange.Response, status int, st *rpc.Status) exchange.Req
 	case 405:
 		r.head.Fields = append(r.head.Fields, exchange.Field{Name: "allow", Value: "POST"})
 	case 415:
-		r.head.Fields = append(r.head.Fields, exchange.Field{Name: "accept-post", Value: unaryType + ", " + streamType})
+		r.head.Fields = append(r.head.Fields, exchange.Field{Name: "accept-post", Value: acceptPost})
 	}
 	if st != nil {
 		r.body = wire.AppendError(nil, st)

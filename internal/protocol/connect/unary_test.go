@@ -66,7 +66,7 @@ func TestUnary(t *testing.T) {
 					if want := env(0, body); !bytes.Equal(r.body, want) {
 						t.Errorf("the backend got %x, want %x", r.body, want)
 					}
-					if a.Status != 200 || a.Get("content-type") != unaryType || !bytes.Equal(a.Body, body) {
+					if a.Status != 200 || a.Get("content-type") != unaryProto || !bytes.Equal(a.Body, body) {
 						t.Errorf("got %d %q %q", a.Status, a.Get("content-type"), a.Body)
 					}
 					if a.Get("content-length") != strconv.Itoa(len(body)) {
@@ -281,19 +281,41 @@ func TestPlainCurl(t *testing.T) {
 	}
 }
 
-// TestMatch: what is for others.
-func TestMatch(t *testing.T) {
+// TestForm: what an exchange looks like.
+func TestForm(t *testing.T) {
+	contentType := func(s string) []exchange.Field { return []exchange.Field{{Name: "content-type", Value: s}} }
+	for _, c := range []struct {
+		head exchange.RequestHead
+		want Form
+	}{
+		{exchange.RequestHead{Method: "POST", Fields: contentType("application/proto")}, Proto},
+		{exchange.RequestHead{Method: "POST", Fields: contentType("application/json")}, JSON},
+		{exchange.RequestHead{Method: "POST", Fields: contentType("Application/JSON; charset=utf-8")}, JSON},
+		{exchange.RequestHead{Method: "POST", Fields: contentType("application/connect+json;x")}, Stream},
+		{exchange.RequestHead{Method: "POST", Fields: contentType("application/connect+xml")}, Stream},
+		{exchange.RequestHead{Method: "GET", Path: "/a/B?encoding=json&message="}, Get},
+		{exchange.RequestHead{Method: "GET", Path: "/a/B?message=&connect=v1&encoding=json"}, GetV1},
+		{exchange.RequestHead{Method: "GET", Path: "/a/B?message=&connect=v2&encoding=json"}, Get},
+	} {
+		if got := FormOf(&c.head); got != c.want {
+			t.Errorf("%+v: got %d, want %d", c.head, got, c.want)
+		}
+	}
+}
+
+// TestNone: what is for others.
+func TestNone(t *testing.T) {
 	for _, h := range []*exchange.RequestHead{
 		{Method: "POST", Path: "/a/B"},
 		{Method: "POST", Path: "/a/B", Fields: []exchange.Field{{Name: "content-type", Value: "application/grpc"}}},
 		{Method: "POST", Path: "/a/B", Fields: []exchange.Field{{Name: "content-type", Value: "application/proton"}}},
 		{Method: "POST", Path: "/a/B?connect=v1"},
-		{Method: "PUT", Path: "/a/B", Fields: []exchange.Field{{Name: "content-type", Value: unaryType}}},
+		{Method: "PUT", Path: "/a/B", Fields: []exchange.Field{{Name: "content-type", Value: unaryProto}}},
 		{Method: "HEAD", Path: "/a/B?connect=v1&encoding=proto&message="}, // of a GET: no call is worth a head
 		{Method: "GET", Path: "/a/B"},
 		{Method: "GET", Path: "/connect/v1?message=1"},
 	} {
-		if Match(h) {
+		if FormOf(h) != None {
 			t.Errorf("%s %s %v was taken", h.Method, h.Path, h.Fields)
 		}
 	}
@@ -519,7 +541,7 @@ func TestMetadata(t *testing.T) {
 	if got := fmt.Sprint(r.call.Metadata); got != "[{x-bin AQ false} {x-bin AgM false} {x-list a, b false} {authorization Bearer t false}]" {
 		t.Errorf("request metadata %s", got)
 	}
-	if got := fmt.Sprint(application(a.Fields)); got != "[x-ok:1 trailer-x-t-bin:AQI]" || a.Get("content-length") != "1" || a.Get("content-type") != unaryType {
+	if got := fmt.Sprint(application(a.Fields)); got != "[x-ok:1 trailer-x-t-bin:AQI]" || a.Get("content-length") != "1" || a.Get("content-type") != unaryProto {
 		t.Errorf("response metadata %s", got)
 	}
 }

@@ -3,6 +3,8 @@ package rest
 import (
 	"strconv"
 	"strings"
+
+	"github.com/sluice-rpc/sluice/internal/exchange"
 )
 
 // acceptRanges bounds how many ranges of an Accept are looked at.
@@ -37,6 +39,12 @@ func parseAccept(values []string) []mediaRange {
 		ranges = []mediaRange{{"*/*", 1000}}
 	}
 	return ranges
+}
+
+// Accepts says whether a client takes an answer of a media type.
+func Accepts(h *exchange.RequestHead, mediaType string) bool {
+	q, _ := weigh(parseAccept(values(h.Fields, "accept")), mediaType)
+	return q > 0
 }
 
 // quality reads the weight among parameters (RFC 9110, section 12.4.2).

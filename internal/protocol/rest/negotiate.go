@@ -212,10 +212,18 @@ func (d *decision) chooseContent(h *exchange.RequestHead) {
 	}
 }
 
-// unread refuses a content type, unless it is one that is read.
-func (d *decision) unread(ct string) bool {
+// reads says whether a content type is one that is read.
+func reads(ct string) bool {
 	switch ct {
 	case "", "application/json", "application/x-ndjson", "application/jsonl", "application/json-seq", "application/x-protobuf", "application/x-www-form-urlencoded":
+		return true
+	}
+	return false
+}
+
+// unread refuses a content type, unless it is one that is read.
+func (d *decision) unread(ct string) bool {
+	if reads(ct) {
 		return false
 	}
 	d.refuse(415, "unsupported content-type "+strconv.Quote(ct)+": this gateway takes "+acceptPost)

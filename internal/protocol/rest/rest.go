@@ -250,12 +250,17 @@ func refuse(head *exchange.RequestHead, response exchange.Response, d *decision)
 	}
 	if d.message != "" {
 		st := rpc.Status{Code: codeOf(d.status), Message: d.message}
-		var contentType string
-		if contentType, r.body = d.errors.write(d.status, &st, nil); contentType != "" {
-			r.body = append(r.body, '\n')
-			r.fields = append(r.fields, exchange.Field{Name: "content-type", Value: contentType})
-		} else {
+		contentType, body := d.errors.write(d.status, &st, nil)
+		switch {
+		case contentType == "":
 			r.fields = grpcwire.AppendStatus(r.fields, st)
+		case d.errors == ErrorStatus && !reads(mediaType(exchange.Get(head.Fields, "content-type"))):
+			// Somebody else's client, such as Connect's, which takes JSON for its own.
+			contentType, body = "text/plain; charset=utf-8", []byte(d.message)
+		}
+		if contentType != "" {
+			r.body = append(body, '\n')
+			r.fields = append(r.fields, exchange.Field{Name: "content-type", Value: contentType})
 		}
 	}
 	if d.status != 204 { // RFC 9110, section 8.6: no length with 204
@@ -266,7 +271,7 @@ func refuse(head *exchange.RequestHead, response exchange.Response, d *decision)
 }
 
 const acceptPost = "application/json, application/x-ndjson, application/json-seq, application/x-protobuf, application/x-www-form-urlencoded, " +
-	"application/grpc, application/grpc-web, application/grpc-web-text, application/proto, application/connect+proto"
+	"application/grpc, application/grpc-web, application/grpc-web-text, application/proto, application/connect+proto, application/connect+json"
 
 // codeOf is the status code for what the gateway says by HTTP status.
 func codeOf(status int) rpc.Code {

@@ -78,7 +78,7 @@ func TestRefused(t *testing.T) {
 		{"GET", "/v1/list", "grpc-timeout: x", "", 400, "grpc-timeout"},
 		{"GET", "/v1/list", "x-server-timeout: -1", "", 400, "x-server-timeout"},
 		{"POST", "/v1/make", json, `{"id":"` + strings.Repeat("x", 1000) + `"}`, 413, "limits.message_bytes"},
-		{"POST", "/v1/make", "content-type: image/png", "x", 415, `unsupported content-type \"image/png\"`},
+		{"POST", "/v1/make", "content-type: image/png", "x", 415, `unsupported content-type "image/png"`},
 		{"DELETE", "/v1/list", "-", "", 405, "DELETE is not a verb of /v1/list"},
 		{"GET", "/v1/list", "accept: image/png", "", 406, "application/json"},
 		{"GET", "/v1/list?$alt=xml", "-", "", 400, "$alt=xml"},

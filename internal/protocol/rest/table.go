@@ -101,6 +101,21 @@ func (t *Table) method(name string) *method {
 	return m
 }
 
+// Messages returns the plans of a method's request and response, or nil if nobody knows
+// it.
+func (t *Table) Messages(method string) (in, out *transcode.Message) {
+	if b := t.byPath(method); b != nil {
+		return b.in, b.out
+	}
+	if m := t.method(method); m != nil {
+		return m.in, m.out
+	}
+	return nil, nil
+}
+
+// RPC says whether a path is that of a method, and reaches it.
+func (t *Table) RPC(path string) bool { return t.byPath(path) != nil }
+
 // byPath returns the binding of an RPC path, or nil.
 func (t *Table) byPath(path string) *binding {
 	if b, ok := t.methods.Load(path); ok {

@@ -36,6 +36,17 @@ func IsGet(path string) bool {
 	return version || (encoding && message)
 }
 
+// HasVersion says whether a query names the protocol's version.
+func HasVersion(path string) bool {
+	_, query, _ := strings.Cut(path, "?")
+	for part := range strings.SplitSeq(query, "&") {
+		if part == "connect=v1" {
+			return true
+		}
+	}
+	return false
+}
+
 // ParseGet reads the query.
 func ParseGet(path string) (Get, error) {
 	_, query, _ := strings.Cut(path, "?")

@@ -72,3 +72,71 @@ func FuzzLedger(f *testing.F) {
 		}
 	})
 }
+
+// TestKeep: an assembler's input is credited at once while nothing waits, and else when
+// nothing waits any more.
+func TestKeep(t *testing.T) {
+	var l Ledger
+	is := func(what string, got, want int) {
+		t.Helper()
+		if got != want {
+			t.Errorf("%s is %d, want %d", what, got, want)
+		}
+	}
+	keep := func(n int) int {
+		l.Keep(n)
+		return l.Settle()
+	}
+	is("Keep(10)", keep(10), 10)
+	l.Put(2, 20) // the rest of the message
+	is("Keep(5)", keep(5), 0)
+	is("Keep(6)", keep(6), 0)
+	is("Credit(19)", l.Credit(19), 0)
+	is("Credit(1)", l.Credit(1), 2+5+6)
+	is("Keep(0)", keep(0), 0)
+	l.Put(1, 1)
+	is("Keep(3)", keep(3), 0)
+	l.Put(4, 2) // with what was kept
+	is("Credit(1)", l.Credit(1), 1)
+	is("Credit(2)", l.Credit(2), 7)
+	l.Put(1, 1)
+	is("Keep(8)", keep(8), 0)
+	is("Rest", l.Rest(), 9)
+	is("Credit(1)", l.Credit(1), 0)
+}
+
+// FuzzKeep: each byte that was kept is credited once; never more than the last message
+// is ahead of what was taken.
+func FuzzKeep(f *testing.F) {
+	f.Add([]byte{0x13, 0x45, 0x82, 0x21, 0xff})
+	f.Add([]byte{0x41, 0x10, 0x4f, 0x83, 0x18, 0x90})
+	f.Fuzz(func(t *testing.T, script []byte) {
+		var l Ledger
+		in, out, credited, taken := 0, 0, 0, 0
+		for _, b := range script {
+			switch n := int(b & 0x3f); b >> 6 {
+			case 0:
+				in += n
+				l.Keep(n)
+				got := l.Settle()
+				if got > 0 && out > taken {
+					t.Fatalf("%d credited while %d bytes wait, of %x", got, out-taken, script)
+				}
+				credited += got
+			case 1:
+				in, out = in+n, out+n/2+1
+				l.Put(n, n/2+1)
+			default:
+				n = min(n, out-taken)
+				taken += n
+				credited += l.Credit(n)
+			}
+			if credited > in {
+				t.Fatalf("%d credited of %d, of %x", credited, in, script)
+			}
+		}
+		if credited += l.Credit(out - taken); credited != in {
+			t.Errorf("%d credited of %d, of %x", credited, in, script)
+		}
+	})
+}
