@@ -149,6 +149,20 @@ func TestEncodeReplaced(t *testing.T) {
 	compareEncode(t, m, bad, EncodeOptions{})
 }
 
+// TestEncodeAnyFirst: the type in an Any has no plan before.
+func TestEncodeAnyFirst(t *testing.T) {
+	m := testMessage(t, NewTypes(testSchema(t)), "google.protobuf.Any")
+	for name, want := range map[string]string{
+		"sluice.test.p3.Tree": `{"@type":"sluice.test.p3.Tree"}`, "google.protobuf.Struct": `{"@type":"google.protobuf.Struct","value":{}}`,
+		"sluice.test.p3.Color": "", // an enum
+	} {
+		got, err := m.AppendJSON(nil, prefixed(1, []byte(name)), &EncodeOptions{})
+		if string(got) != want || (err != nil) != (want == "") {
+			t.Errorf("%s: %s, %v", name, got, err)
+		}
+	}
+}
+
 // TestEncodeDelimitedMap: the entries of a map and its values have a length before them
 // even where messages are delimited (https://protobuf.dev/editions/features/#message_encoding).
 func TestEncodeDelimitedMap(t *testing.T) {

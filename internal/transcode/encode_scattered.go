@@ -140,7 +140,7 @@ func (e *encoder) memberOf(f *field, at []uint32) error {
 	if err := e.gathered(f, at); err != nil {
 		return err
 	}
-	if f.list && !e.defaults && string(e.out[value:]) == "[]" {
+	if f.list && !e.showsEmpty(f) && string(e.out[value:]) == "[]" {
 		e.out = e.out[:before]
 		return nil
 	}

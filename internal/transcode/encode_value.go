@@ -143,13 +143,16 @@ func (e *encoder) listField(f *field, i, end int) (int, error) {
 	e.key(f)
 	value := len(e.out)
 	i, err := e.listRun(f, i, end)
-	if len(e.out) == value+len("[]") && !e.defaults {
+	if len(e.out) == value+len("[]") && !e.showsEmpty(f) {
 		e.out = e.out[:before]
 		return i, err
 	}
 	e.out = append(e.out, ',')
 	return i, err
 }
+
+// showsEmpty tells whether an empty list is written, which an occurrence on the wire may be.
+func (e *encoder) showsEmpty(f *field) bool { return e.defaults && f.ifUnset == unsetDefault }
 
 // listRun appends a list, whose first tag is at i, up to the first tag of another
 // field. Packed values and others may be mixed.

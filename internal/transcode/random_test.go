@@ -299,6 +299,15 @@ func (g *generator) mutate(md protoreflect.MessageDescriptor, wire []byte) []byt
 			fields[i] = append(append(tag, 0), f[n:]...)
 		}
 	}
+	if m := g.types.Message(md); g.one(4) && md.Fields().Len() > 0 { // a zero or an empty list, which need not be there
+		m.compile()
+		f := m.fields[g.IntN(len(m.fields))]
+		zero := map[protowire.Type][]byte{protowire.VarintType: {0}, protowire.BytesType: {0},
+			protowire.Fixed32Type: make([]byte, 4), protowire.Fixed64Type: make([]byte, 8)}[protowire.Type(f.tag&7)]
+		if zero != nil {
+			fields = append(fields, append(protowire.AppendVarint(nil, f.tag), zero...))
+		}
+	}
 	if g.one(8) {
 		g.Shuffle(len(fields), func(i, j int) { fields[i], fields[j] = fields[j], fields[i] })
 	}

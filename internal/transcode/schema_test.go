@@ -94,3 +94,47 @@ func TestExtensionsInPlan(t *testing.T) {
 		t.Errorf("an extension by its number: %+v", f)
 	}
 }
+
+// TestWellKnownNames: who names a message as a well-known type is, and gives it other
+// fields, gets an ordinary message.
+func TestWellKnownNames(t *testing.T) {
+	tests := []struct{ name, fields string }{
+		{"Timestamp", `string seconds = 1;`},
+		{"Timestamp", `int64 seconds = 1; int32 nanos = 3;`},
+		{"Duration", `repeated int64 seconds = 1; int32 nanos = 2;`},
+		{"Struct", `map<int32, Value> fields = 1;`},
+		{"ListValue", `repeated Empty values = 1;`},
+		{"Value", `NullValue a = 1; double b = 2; string c = 3; bool d = 4; Empty e = 5; ListValue f = 6;`},
+		{"Value", `oneof kind { NullValue a = 1; double b = 2; string c = 3; bool d = 4; Empty e = 5; Empty f = 6; }`},
+		{"Int32Value", `int64 value = 1;`},
+		{"FieldMask", `string paths = 1;`},
+		{"Any", `string type_url = 1; string value = 2;`},
+	}
+	for _, tt := range tests {
+		source := `syntax = "proto3"; package google.protobuf; message ` + tt.name + ` { ` + tt.fields + ` }`
+		for _, other := range []string{"Empty", "Value", "ListValue"} {
+			if other != tt.name {
+				source += ` message ` + other + ` {}`
+			}
+		}
+		source += ` enum NullValue { NULL_VALUE = 0; }`
+		compiler := protocompile.Compiler{Resolver: &protocompile.SourceResolver{
+			Accessor: protocompile.SourceAccessorFromMap(map[string]string{"fake.proto": source}),
+		}}
+		roots, err := compiler.Compile(t.Context(), "fake.proto")
+		if err != nil {
+			t.Fatalf("%s: %v", source, err)
+		}
+		files, err := protodesc.NewFiles(&descriptorpb.FileDescriptorSet{File: []*descriptorpb.FileDescriptorProto{protodesc.ToFileDescriptorProto(roots[0])}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := testMessage(t, NewTypes(files), protoreflect.FullName("google.protobuf."+tt.name))
+		if m.wkt != notWellKnown {
+			t.Errorf("%s { %s } is well known", tt.name, tt.fields)
+		}
+		if got, err := m.AppendJSON(nil, nil, &EncodeOptions{}); err != nil || string(got) != "{}" {
+			t.Errorf("%s { %s }: %s, %v", tt.name, tt.fields, got, err)
+		}
+	}
+}
