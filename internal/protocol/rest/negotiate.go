@@ -41,6 +41,7 @@ const (
 	seqContent
 	protobufContent
 	formContent
+	multipartContent
 	rawContent // of a google.api.HttpBody
 )
 
@@ -207,6 +208,8 @@ func (d *decision) chooseContent(h *exchange.RequestHead) {
 		d.content = protobufContent
 	case ct == "application/x-www-form-urlencoded" && b.content != nil:
 		d.content = formContent
+	case ct == "multipart/form-data" && b.content != nil:
+		d.content = multipartContent
 	default:
 		d.unread(ct)
 	}
@@ -215,7 +218,7 @@ func (d *decision) chooseContent(h *exchange.RequestHead) {
 // reads says whether a content type is one that is read.
 func reads(ct string) bool {
 	switch ct {
-	case "", "application/json", "application/x-ndjson", "application/jsonl", "application/json-seq", "application/x-protobuf", "application/x-www-form-urlencoded":
+	case "", "application/json", "application/x-ndjson", "application/jsonl", "application/json-seq", "application/x-protobuf", "application/x-www-form-urlencoded", "multipart/form-data":
 		return true
 	}
 	return false

@@ -96,46 +96,61 @@ func (r *requestBody) passed() bool {
 // if the call has failed.
 func (r *requestBody) piece(b []byte, n int) int {
 	c, p := r.c, r.pieces
-	head := make([]byte, envelope.PrefixLen, envelope.PrefixLen+64)
-	var extra []byte
-	if r.count == 0 {
+	var fields, extra []byte
+	if r.count == 0 || c.style.EachMessage {
 		var err error
-		if head, err = c.appendValues(head); err != nil {
+		if fields, err = c.appendValues(nil); err != nil {
 			r.fail(r.status(err))
 			return 0
 		}
-		if r.contentType != "" && !c.setsType() {
-			extra = protowire.AppendString(protowire.AppendTag(nil, httpBodyType, protowire.BytesType), r.contentType)
-		}
 	}
-	values := len(head) - envelope.PrefixLen
-	if over := values + opened(p.path, extra, n) - c.s.o.MaxMessage; over > 0 {
-		if n -= over; p.length >= 0 || n <= 0 {
-			r.fail(r.status(fmt.Errorf("%w of %d bytes as protobuf", jsonstream.ErrTooLarge, c.s.o.MaxMessage)))
-			return 0
-		}
+	if r.count == 0 && r.contentType != "" && !c.setsType() {
+		extra = appendType(nil, r.contentType)
 	}
-	if n > 0 {
-		head = appendOpening(head, p.path, extra, n)
-	} else {
-		head = r.closing(head, extra)
+	n, head := r.opening(fields, p.path, extra, n, p.length < 0)
+	if head == nil {
+		return 0
 	}
-	envelope.Append(head[:0], 0, len(head)-envelope.PrefixLen+n)
-	r.count++
-	c.Stats.RequestMessages.Add(1)
 	r.put(0, head)
 	b = b[:min(len(b), n)]
 	r.put(len(b), b)
 	return n
 }
 
-// closing appends an HttpBody without data.
-func (r *requestBody) closing(b, extra []byte) []byte {
-	path := r.pieces.path
+// opening writes what stands before n bytes of data: the prefix, fields of the request
+// message, the tags and lengths of path, and extra in the innermost message. With
+// shorter the data may be less than n to fit. It fails the call if there is no room.
+func (r *requestBody) opening(fields []byte, path []protowire.Number, extra []byte, n int, shorter bool) (int, []byte) {
+	c := r.c
+	if over := len(fields) + opened(path, extra, n) - c.s.o.MaxMessage; over > 0 {
+		if n -= over; !shorter || n <= 0 {
+			r.fail(r.status(fmt.Errorf("%w of %d bytes as protobuf", jsonstream.ErrTooLarge, c.s.o.MaxMessage)))
+			return 0, nil
+		}
+	}
+	b := append(make([]byte, envelope.PrefixLen, envelope.PrefixLen+len(fields)+len(extra)+32), fields...)
+	if n > 0 {
+		b = appendOpening(b, path, extra, n)
+	} else {
+		b = appendClosed(b, path, extra)
+	}
+	envelope.Append(b[:0], 0, len(b)-envelope.PrefixLen+n)
+	r.count++
+	c.Stats.RequestMessages.Add(1)
+	return n, b
+}
+
+// appendClosed appends the messages around a field without data.
+func appendClosed(b []byte, path []protowire.Number, extra []byte) []byte {
 	for i := len(path) - 2; i >= 0; i-- {
 		extra = protowire.AppendBytes(protowire.AppendTag(nil, path[i], protowire.BytesType), extra)
 	}
 	return append(b, extra...)
+}
+
+// appendType appends the content type of a google.api.HttpBody.
+func appendType(b []byte, contentType string) []byte {
+	return protowire.AppendString(protowire.AppendTag(b, httpBodyType, protowire.BytesType), contentType)
 }
 
 // put sends what was made of in bytes of the body.

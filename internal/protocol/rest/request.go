@@ -18,6 +18,7 @@ type requestBody struct {
 	c      *call
 	split  splitter // of a body that is a stream; nil: the body is one message
 	pieces *pieces  // of a body that is passed on as it comes
+	parts  *parts   // of multipart/form-data
 	ledger ledger.Ledger
 
 	contentType string // of a raw body
@@ -46,6 +47,10 @@ func (r *requestBody) init(c *call, head *exchange.RequestHead) {
 		}
 		return
 	}
+	if c.content == multipartContent {
+		r.initParts(up)
+		return
+	}
 	if !up || c.content == noContent {
 		return
 	}
@@ -65,7 +70,7 @@ func (r *requestBody) init(c *call, head *exchange.RequestHead) {
 
 // streams says whether the body has no limit as a whole.
 func (r *requestBody) streams() bool {
-	return r.split != nil || r.pieces != nil && r.pieces.length < 0
+	return r.split != nil || r.pieces != nil && r.pieces.length < 0 || r.parts != nil && r.parts.stream
 }
 
 func (r *requestBody) data(b []byte) {
@@ -76,6 +81,10 @@ func (r *requestBody) data(b []byte) {
 	}
 	if r.pieces != nil {
 		r.pass(b)
+		return
+	}
+	if r.parts != nil {
+		r.takeParts(b)
 		return
 	}
 	if r.split == nil {
@@ -115,7 +124,7 @@ func (r *requestBody) free() {
 	if r.held > 0 {
 		r.c.s.o.Reserve(-r.held)
 	}
-	r.held, r.body = 0, nil
+	r.held, r.body, r.parts = 0, nil, nil
 }
 
 func (r *requestBody) fail(st rpc.Status) {
@@ -133,6 +142,13 @@ func (r *requestBody) end() {
 	}
 	if r.pieces != nil {
 		if r.passed() {
+			r.c.next.End()
+		}
+		return
+	}
+	if r.parts != nil {
+		if r.endParts() {
+			r.free()
 			r.c.next.End()
 		}
 		return
@@ -204,6 +220,8 @@ func (r *requestBody) message(b, document []byte) ([]byte, error) {
 		b = c.binding.place(b, document)
 	case formContent:
 		b, err = r.form(b, document)
+	case multipartContent:
+		b = c.binding.place(b, document)
 	case jsonContent, ndjsonContent, seqContent:
 		b, err = r.json(b, document, &o)
 	}
@@ -278,7 +296,7 @@ func (b *binding) place(dst, message []byte) []byte {
 func (r *requestBody) raw(b, data []byte) []byte {
 	var m []byte
 	if r.contentType != "" {
-		m = protowire.AppendString(protowire.AppendTag(m, httpBodyType, protowire.BytesType), r.contentType)
+		m = appendType(m, r.contentType)
 	}
 	if len(data) > 0 {
 		m = protowire.AppendBytes(protowire.AppendTag(m, httpBodyData, protowire.BytesType), data)

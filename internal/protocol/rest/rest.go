@@ -270,7 +270,7 @@ func refuse(head *exchange.RequestHead, response exchange.Response, d *decision)
 	return r
 }
 
-const acceptPost = "application/json, application/x-ndjson, application/json-seq, application/x-protobuf, application/x-www-form-urlencoded, " +
+const acceptPost = "application/json, application/x-ndjson, application/json-seq, application/x-protobuf, application/x-www-form-urlencoded, multipart/form-data, " +
 	"application/grpc, application/grpc-web, application/grpc-web-text, application/proto, application/connect+proto, application/connect+json"
 
 // codeOf is the status code for what the gateway says by HTTP status.
