@@ -9,6 +9,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -176,4 +177,26 @@ func TestEncodeRandom(t *testing.T) {
 			compareEncode(t, m, g.corrupt(wire), encodeOptions(g.IntN(128)))
 		})
 	}
+}
+
+// TestEncodeTogether: plans are made while others use them.
+func TestEncodeTogether(t *testing.T) {
+	m, wire := benchMessage(t)
+	want, err := m.AppendJSON(nil, wire, &EncodeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	types := NewTypes(m.types.files)
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for range 20 {
+				got, err := types.Message(m.desc).AppendJSON(nil, wire, &EncodeOptions{})
+				if err != nil || !bytes.Equal(got, want) {
+					t.Errorf("%s, %v", got, err)
+				}
+			}
+		})
+	}
+	group.Wait()
 }
