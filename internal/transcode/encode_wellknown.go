@@ -242,7 +242,8 @@ func (e *encoder) any(m *Message, p parts) (int, error) {
 	url := e.wire[name.i:name.end]
 	in := m.types.resolve(url[bytes.LastIndexByte(url, '/')+1:])
 	if in == nil {
-		return 0, wireError(m, m.fields[0], fault("the schema has no type "+strconv.Quote(string(url))))
+		const enough = 200 // of a name that a peer has chosen
+		return 0, wireError(m, m.fields[0], fault("the schema has no type "+strconv.Quote(string(url[:min(len(url), enough)]))))
 	}
 	e.open('{')
 	e.newline()
