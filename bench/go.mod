@@ -10,6 +10,7 @@ require (
 )
 
 require (
+	github.com/sluice-rpc/sluice v0.0.0
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
@@ -18,3 +19,5 @@ require (
 )
 
 tool github.com/grpc-ecosystem/grpc-gateway/v2/protoc-gen-grpc-gateway
+
+replace github.com/sluice-rpc/sluice => ../

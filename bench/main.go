@@ -147,9 +147,12 @@ func (o *options) run(dir string) error {
 	return o.special(e)
 }
 
-// special are the rows that compare Sluice with itself.
+// specials are the rows that are no calls through each peer.
+var specials = []string{"transcode", "slow-readers", "idle"}
+
 func (o *options) special(e *env) error {
-	for name, run := range map[string]func(*env) (string, error){"slow-readers": o.slow, "idle": o.idle} {
+	for i, run := range []func(*env) (string, error){o.transcode, o.slow, o.idle} {
+		name := specials[i]
 		if o.rows != "" && !slices.Contains(strings.Split(o.rows, ","), name) || o.quick {
 			continue
 		}
@@ -182,7 +185,7 @@ func (o *options) selectRows() ([]row, error) {
 	var out []row
 	for name := range strings.SplitSeq(o.rows, ",") {
 		i := slices.IndexFunc(rows, func(r row) bool { return r.name == name })
-		if name == "slow-readers" || name == "idle" {
+		if slices.Contains(specials, name) {
 			continue
 		}
 		if i < 0 {

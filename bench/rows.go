@@ -84,7 +84,7 @@ var rows = []row{
 		bars: map[string]bar{"grpcwebproxy": cpuAtMost(0.15)},
 	},
 	{
-		name: "rest-h1", what: "REST unary, JSON of 1.9 kB both ways, HTTP/1.1, 64 connections", peers: gateways, per: "call",
+		name: "rest-h1", what: "REST unary, JSON of 1.3 kB both ways, HTTP/1.1, 64 connections", peers: gateways, per: "call",
 		load: load{http1: true, rest: true, conns: 64, inFlight: 1, path: "/v1/orders"},
 		bars: map[string]bar{"grpc-gateway": cpuAtMost(0.3)},
 	},
