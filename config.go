@@ -75,8 +75,8 @@ type Backend struct {
 	Services []string
 }
 
-// REST says which HTTP rules there are besides the google.api.http annotations of the
-// descriptors.
+// REST says how methods are reached by HTTP and JSON: by which rules, besides the
+// google.api.http annotations of the descriptors, and how requests and answers are written.
 type REST struct {
 	// HTTPRules are service configurations whose http rules count instead of the
 	// annotations of the methods that they name; a later one goes before those before it.
@@ -87,6 +87,12 @@ type REST struct {
 	// OpenAPI, if it is not nil, is served to clients: an OpenAPI document of all services
 	// at /openapi.json and /openapi.yaml.
 	OpenAPI *OpenAPI
+
+	// Options are of all methods, Overrides of those of a service ("package.Service") or of
+	// one ("package.Service/Method"): there, what they leave open is as for the service, or
+	// for all.
+	Options   RESTOptions
+	Overrides map[string]RESTOptions
 }
 
 // OpenAPI is what an OpenAPI document says that is not in descriptors. The zero value will

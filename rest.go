@@ -2,6 +2,7 @@ package sluice
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"github.com/sluice-rpc/sluice/internal/protocol/rest"
@@ -30,25 +31,44 @@ func (r *REST) ruleOptions() (o schema.RuleOptions, err error) {
 type restTable struct {
 	g     *Gateway
 	rules schema.RuleOptions
+	style *styles
 	table atomic.Pointer[rest.Table]
+	once  sync.Once // overrides of nothing are told
 
 	// Of the last change; changes come one at a time.
 	types    map[*schema.Schema]*transcode.Types
 	problems map[string]bool
 }
 
-func newRESTTable(g *Gateway) *restTable {
-	t := &restTable{g: g, rules: g.schemas.rules}
+func newRESTTable(g *Gateway) (*restTable, error) {
+	style, err := newStyles(&g.cfg.REST)
+	if err != nil {
+		return nil, err
+	}
+	t := &restTable{g: g, rules: g.schemas.rules, style: style}
 	g.schemas.store.OnChange(t.rebuild)
-	return t
+	t.settled()
+	return t, nil
+}
+
+// settled is called when a backend may have been the last to say what it has: then it is
+// known which overrides are of nothing.
+func (t *restTable) settled() {
+	if t.g.schemaPending() != "" {
+		return
+	}
+	t.once.Do(func() {
+		if names := t.style.unknown(t.g.schemas.store.Snapshot()); len(names) > 0 {
+			t.g.warn("options of REST are for services or methods that nobody has", "names", names)
+		}
+	})
 }
 
 // rebuild makes a new table aside and swaps it in whole. Plans of schemas that stay are
 // kept.
 func (t *restTable) rebuild(s *schema.Snapshot) {
 	types := map[*schema.Schema]*transcode.Types{}
-	style := rest.Sluice()
-	table, problems := rest.NewTable(s, t.rules, func(string) *rest.Style { return &style }, func(of *schema.Schema) *transcode.Types {
+	table, problems := rest.NewTable(s, t.rules, t.style.style, func(of *schema.Schema) *transcode.Types {
 		plans := t.types[of]
 		if plans == nil {
 			plans = transcode.NewTypes(of.Files())

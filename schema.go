@@ -105,6 +105,7 @@ func (g *Gateway) newWatcher(i int) *schema.Watcher {
 				g.warn("no schema by reflection", "backend", g.target(i), "error", err)
 			}
 			g.router.Changed()
+			g.methods.settled()
 		},
 	})
 }

@@ -42,6 +42,7 @@ type Gateway struct {
 	backends []*backend.Backend
 	router   *backend.Router
 	schemas  *schemas
+	methods  *restTable
 
 	edge   exchange.Handler // where all carriers bring their exchanges
 	accept *accept.Server
@@ -150,7 +151,11 @@ func (g *Gateway) assemble(router rpc.Handler) error {
 		h = policy.FirstByte(h, g.wheel, cfg.Timeouts.FirstByte)
 	}
 	h = policy.Deadline(h, g.wheel)
-	methods := newRESTTable(g)
+	methods, err := newRESTTable(g)
+	if err != nil {
+		return err
+	}
+	g.methods = methods
 	h = jsoncodec.New(h, jsoncodec.Options{
 		Messages: methods.messages, Pending: g.schemaPending,
 		MaxMessage: cfg.Limits.MessageBytes, Ratio: cfg.Limits.DecompressionRatio, Reserve: g.budget.Reserve,

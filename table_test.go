@@ -19,7 +19,11 @@ func TestTable(t *testing.T) {
 		return &ended{response: response}
 	})
 	g := &Gateway{schemas: &schemas{store: schema.NewStore(0, nil)}}
-	table := newTable(next, &Config{}, nil, func(int) bool { return true }, newRESTTable(g))
+	methods, err := newRESTTable(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := newTable(next, &Config{}, nil, func(int) bool { return true }, methods)
 	for _, c := range []struct {
 		method, path, ct string
 		length           int64

@@ -274,7 +274,8 @@ func TestMessages(t *testing.T) {
 
 func TestCheckExplains(t *testing.T) {
 	cmd := sluice(t, []string{"SLUICE_MAX_STREAMS=7"}, "check", "s.yaml")
-	yaml := "limits: {message_bytes: 1MiB}\nbackends:\n- target: dns:///users:50051\n  health_check: true\n- localhost:1\n"
+	yaml := "limits: {message_bytes: 1MiB}\nbackends:\n- target: dns:///users:50051\n  health_check: true\n- localhost:1\n" +
+		"rest: {profile: envoy, indent: 2, overrides: {a.B: {envelope: true}}}\n"
 	if err := os.WriteFile(cmd.Dir+"/s.yaml", []byte(yaml), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -289,7 +290,8 @@ func TestCheckExplains(t *testing.T) {
 		}
 	}
 	for line, origin := range map[string]string{"limits.message_bytes 1MiB": "s.yaml:1", "limits.streams_per_conn 7": "SLUICE_MAX_STREAMS",
-		"listen :8080": "default", "backend dns:///users:50051": "s.yaml:3", "backend localhost:1": "s.yaml:5"} {
+		"listen :8080": "default", "backend dns:///users:50051": "s.yaml:3", "backend localhost:1": "s.yaml:5",
+		"rest.profile envoy": "s.yaml:6", "rest.indent 2": "s.yaml:6", "rest.errors none": "profile", "override a.B": "s.yaml:6"} {
 		if lines[line] != origin {
 			t.Errorf("%s is from %q, want %q, in\n%s", line, lines[line], origin, out)
 		}

@@ -36,6 +36,9 @@ type RequestHead struct {
 	Fields    []Field
 	Length    int64 // the content length if known, else -1
 
+	// Allowed says that a page asks, and that it is of an origin that may.
+	Allowed bool
+
 	// What the carrier knows about the client.
 	Addr    net.Addr
 	TLS     *tls.ConnectionState

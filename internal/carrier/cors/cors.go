@@ -127,6 +127,7 @@ func (p *policy) Start(head *exchange.RequestHead, response exchange.Response) e
 // page serves a request that a page makes.
 func (p *policy) page(head, stripped *exchange.RequestHead, a *asked, response exchange.Response) exchange.Request {
 	allowed := p.allowed(head, a)
+	stripped.Allowed = allowed != no
 	switch {
 	case allowed == no:
 		return refuse(head.Method, a.origin, response)

@@ -24,6 +24,7 @@ import (
 type FieldRules []fieldRule
 
 type fieldRule struct {
+	text   string
 	name   string // in lower case
 	prefix bool   // name is what names begin with
 	drop   bool
@@ -43,8 +44,18 @@ func ParseFieldRules(rules []string) (FieldRules, error) {
 	return parsed, nil
 }
 
+// Rules returns the rules as they were written.
+func (rules FieldRules) Rules() []string {
+	all := make([]string, len(rules))
+	for i := range rules {
+		all[i] = rules[i].text
+	}
+	return all
+}
+
 func parseFieldRule(text string) (r fieldRule, err error) {
 	from, to, renamed := strings.Cut(text, "=")
+	r.text = text
 	from, r.drop = strings.CutPrefix(strings.TrimSpace(from), "!")
 	if r.name, r.prefix, err = parseName(from); err != nil {
 		return r, err

@@ -109,6 +109,11 @@ func (t *Table) decide(h *exchange.RequestHead) decision {
 	}
 	if d.binding == nil && h.Method == "GET" && wantsEvents(ranges) {
 		d.binding, d.captures = t.alias(path)
+		if d.binding != nil && foreign(h) {
+			d.refuse(403, "GET stands in for POST here, so pages of other origins may not ask, and this request does not say that it comes from none: "+
+				"a browser says so over HTTPS, or if the gateway allows its origin")
+			return d
+		}
 	}
 	if d.binding == nil {
 		d.nobody(t, h, path)
@@ -148,6 +153,21 @@ func (d *decision) refuse(status int, message string) {
 func wantsEvents(ranges []mediaRange) bool {
 	q, exact := weigh(ranges, "text/event-stream")
 	return exact && q > 0
+}
+
+// foreign says whether a page of another origin may have made a request without its
+// browser asking for permission. A fetch with mode "no-cors" is made by GET with any
+// Accept, and has no Origin (https://fetch.spec.whatwg.org/#origin-header). Browsers then
+// say by Sec-Fetch-Site where it comes from, but only over HTTPS; what else comes from
+// a browser is known by its User-Agent, which such a fetch can't change.
+func foreign(h *exchange.RequestHead) bool {
+	if h.Allowed {
+		return false
+	}
+	if site := exchange.Get(h.Fields, "sec-fetch-site"); site != "" {
+		return site != "same-origin" && site != "none"
+	}
+	return strings.Contains(exchange.Get(h.Fields, "user-agent"), "Mozilla/")
 }
 
 // alias finds a method that streams its response and is otherwise reached by POST.

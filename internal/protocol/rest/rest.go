@@ -276,6 +276,8 @@ const acceptPost = "application/json, application/x-ndjson, application/json-seq
 // codeOf is the status code for what the gateway says by HTTP status.
 func codeOf(status int) rpc.Code {
 	switch status {
+	case 403:
+		return rpc.PermissionDenied
 	case 404:
 		return rpc.NotFound
 	case 405, 501:

@@ -110,6 +110,12 @@ var (
 	errorNames   = []string{ErrorStatus: "status", ErrorProblem: "problem", ErrorGoogle: "google", ErrorNone: "none"}
 )
 
+// String returns the name of a way to fail.
+func (f Failure) String() string { return failureNames[f] }
+
+// String returns the name of a body.
+func (e ErrorBody) String() string { return errorNames[e] }
+
 // ParseFailure reads a way to fail.
 func ParseFailure(name string) (Failure, error) {
 	i, err := choose("way to fail", name, failureNames)

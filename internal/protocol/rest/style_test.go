@@ -392,6 +392,36 @@ func FuzzFieldRules(f *testing.F) {
 	})
 }
 
+// TestAliasOrigin: a page must not start a call elsewhere by a GET that is none.
+func TestAliasOrigin(t *testing.T) {
+	for _, tc := range []struct {
+		headers string
+		allowed bool // by the policy about origins
+		status  int
+	}{
+		{"-", false, 200},
+		{"user-agent: curl/8", false, 200},
+		{"user-agent: Mozilla/5.0", true, 200},
+		{"user-agent: Mozilla/5.0", false, 403},
+		{"user-agent: Mozilla/5.0; sec-fetch-site: same-origin", false, 200},
+		{"user-agent: Mozilla/5.0; sec-fetch-site: none", false, 200},
+		{"user-agent: Mozilla/5.0; sec-fetch-site: same-site", false, 403},
+		{"user-agent: x; sec-fetch-site: cross-site", false, 403},
+		{"sec-fetch-site: cross-site", true, 200},
+	} {
+		r := newTrial(t).style(func(s *Style) { s.Alias = true })
+		r.onEnd = func(b *backend) { b.end(rpc.Status{}, nil) }
+		head := request("GET", "/test.v1.S/Feed", "accept: text/event-stream; "+tc.headers)
+		head.Allowed, head.Length = tc.allowed, 0
+		r.client.OnData = func(n int) { r.q.Credit(n) }
+		r.q = NewServer(r.backend, r.o).Start(head, r.client)
+		r.q.Begin()
+		if a := r.close().finish(); a.Status != tc.status || (r.call != nil) != (tc.status == 200) {
+			t.Errorf("%s: %d %s", tc.headers, a.Status, a.Body)
+		}
+	}
+}
+
 // TestProfiles are the names, and that each is another style.
 func TestProfiles(t *testing.T) {
 	if diff := cmp.Diff([]string{"sluice", "envoy", "google", "grpc-gateway", "meshapi"}, Profiles()); diff != "" {

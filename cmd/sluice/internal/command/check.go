@@ -3,9 +3,12 @@ package command
 import (
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
+	"github.com/sluice-rpc/sluice"
 	"github.com/sluice-rpc/sluice/cmd/sluice/internal/config"
 )
 
@@ -14,9 +17,23 @@ func (a *app) explain(file string, c *config.Config) error {
 	if _, err := build(c, slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})), nil); err != nil {
 		return err
 	}
+	inForce, err := c.REST.Options.Resolve()
+	if err != nil {
+		return err
+	}
+	profile := map[string]string{}
+	for _, s := range config.RESTSettings(&inForce) {
+		profile[s.Key] = s.Value.String()
+	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	for _, s := range c.Settings() {
-		value := s.Value.String()
+		value, origin := s.Value.String(), c.Origin(s.Key)
+		if of := profile[s.Key]; value == "" && of != "" {
+			value, origin = of, "profile "+inForce.Profile
+			if len(value) > 40 { // a list of rules would make every line as long
+				value = value[:39] + "…"
+			}
+		}
 		switch {
 		case s.Key == "backends":
 			for i := range c.Backends {
@@ -24,16 +41,33 @@ func (a *app) explain(file string, c *config.Config) error {
 				fmt.Fprintf(w, "backend\t%s\t%s\t%s\n", b.Target, b.Origin(), describeBackend(b))
 			}
 			continue
+		case s.Key == "rest.overrides":
+			for _, name := range slices.Sorted(maps.Keys(c.REST.Overrides)) {
+				o := c.REST.Overrides[name]
+				fmt.Fprintf(w, "override\t%s\t%s\t%s\n", name, origin, describeOptions(&o))
+			}
+			continue
 		case value == "":
 			value = "-"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.Key, value, c.Origin(s.Key), s.Help)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.Key, value, origin, s.Help)
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
 	fmt.Fprintf(a.stdout, "\n%s is good: sluice serve --config %s\n", file, file)
 	return nil
+}
+
+// describeOptions says which options are set.
+func describeOptions(o *sluice.RESTOptions) string {
+	var all []string
+	for _, s := range config.RESTSettings(o) {
+		if v := s.Value.String(); v != "" {
+			all = append(all, strings.TrimPrefix(s.Key, "rest.")+" "+v)
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 // describeBackend says what is special about a backend.

@@ -13,7 +13,7 @@ import (
 // readRules reads the files with HTTP rules, and looks whether they are some: `sluice
 // check` has no gateway that would say so.
 func readRules(c *config.REST) (sluice.REST, error) {
-	rest := sluice.REST{Naming: c.Naming}
+	rest := c.Library()
 	for _, name := range c.HTTPRules {
 		b, err := os.ReadFile(name)
 		switch {

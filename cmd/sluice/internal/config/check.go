@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+
+	"github.com/sluice-rpc/sluice"
 )
 
 // Check finds what no single setting can know: combinations that can't be meant.
@@ -32,6 +34,9 @@ func (c *Config) Check(needBackend bool) error {
 	}
 	if len(c.ProtoPaths) > 0 && !slices.ContainsFunc(c.Schema, func(name string) bool { return filepath.Ext(name) == ".proto" }) {
 		return errors.New("--proto-path without a .proto file: name the file that has the services by --schema FILE.proto")
+	}
+	if err := sluice.CheckREST(c.REST.Library()); err != nil {
+		return err
 	}
 	if err := c.BackendTLS.check(c.backendTLSOrigin()); err != nil {
 		return err

@@ -41,13 +41,6 @@ type ClientTLS struct {
 	CA, Cert, Key, ServerName string
 }
 
-// REST are the HTTP rules besides those of the descriptors.
-type REST struct {
-	HTTPRules []string // files
-	Naming    string
-	OpenAPI   bool // the document is for clients, too
-}
-
 // Log is what goes to standard error.
 type Log struct {
 	Level  slog.Level

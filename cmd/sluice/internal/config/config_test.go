@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/sluice-rpc/sluice"
 	"github.com/spf13/pflag"
 )
 
@@ -161,7 +162,18 @@ backends:
     services: [a.B, a.C]
     authority: other.example.com
 schema: [a.binpb, b.binpb]
-rest: {http_rules: [r.yaml], naming: "POST /{service}/{method}"}
+rest:
+  http_rules: [r.yaml]
+  naming: "POST /{service}/{method}"
+  profile: envoy
+  indent: 2
+  sse_retry: never
+  trailer_fields: []
+  overrides:
+    a.B: {emit_defaults: false}
+    a.B/C:
+      profile: google
+      request_fields: ["!cookie", "*"]
 cors_origins: ["https://app.example.com"]
 log: {level: debug, format: json, calls: false}
 limits:
@@ -189,7 +201,12 @@ func TestRead(t *testing.T) {
 			HealthService: "a.B", Services: []string{"a.B", "a.C"}, Authority: "other.example.com", origin: "s.yaml:8"},
 	}
 	want.Schema, want.CORSOrigins = []string{"a.binpb", "b.binpb"}, []string{"https://app.example.com"}
-	want.REST = REST{HTTPRules: []string{"r.yaml"}, Naming: "POST /{service}/{method}"}
+	want.REST = REST{HTTPRules: []string{"r.yaml"}, Naming: "POST /{service}/{method}",
+		Options: sluice.RESTOptions{Profile: "envoy", Indent: new(2), SSERetry: new(time.Duration(0)), TrailerFields: []string{}},
+		Overrides: map[string]sluice.RESTOptions{
+			"a.B":   {EmitDefaults: new(false)},
+			"a.B/C": {Profile: "google", RequestFields: []string{"!cookie", "*"}},
+		}}
 	want.Log = Log{Level: slog.LevelDebug, Format: "json"}
 	want.Limits.MessageBytes, want.Limits.StreamsPerConn = 1<<20, 7
 	want.Timeouts.Drain, want.Timeouts.FirstByte = 5*time.Second, -1
@@ -197,7 +214,7 @@ func TestRead(t *testing.T) {
 	if diff := cmp.Diff(want, c, cmp.AllowUnexported(Config{}, Backend{})); diff != "" {
 		t.Error(diff)
 	}
-	if got := c.Origin("limits.message_bytes"); got != "s.yaml:21" {
+	if got := c.Origin("limits.message_bytes"); got != "s.yaml:32" {
 		t.Errorf("origin of message_bytes is %q", got)
 	}
 	if got := c.Origin("timeouts.idle"); got != "default" {
@@ -236,6 +253,13 @@ func TestReadErrors(t *testing.T) {
 		"two documents":           {"listen: :1\n---\nlisten: :2", `s.yaml:3:`},
 		"keep alive":              {"timeouts: {keep_alive: 1s}", `less than 10s`},
 		"origin with a path":      {"cors_origins: ['https://a.example/']", `write https://a.example`},
+		"override":                {"rest: {overrides: {a.B: {proto_name: true}}}", `did you mean "proto_names"`},
+		"override of nothing":     {"rest: {overrides: {a.B: {}, a/b/c: {envelope: true}}}", `REST override "a/b/c": it is package.Service or package.Service/Method`},
+		"override without value":  {"rest: {overrides: {a.B: }}", `a.B has no options`},
+		"override twice":          {"rest: {overrides: {a.B: {envelope: true}, a.B: {envelope: true}}}", `s.yaml:1:`},
+		"overrides as a list":     {"rest: {overrides: [a]}", `rest.overrides has to be a mapping`},
+		"override, bad value":     {"rest: {overrides: {a.B: {failure: loud}}}", `"loud" is no way to fail: there are mark, closed, bare, open`},
+		"profile":                 {"rest: {profile: nginx}", `write sluice or envoy or google or grpc-gateway or meshapi`},
 		"port only":               {"listen: '8080'", `write ":8080"`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -86,11 +86,14 @@ func (c *Config) Read(name string, b []byte) error {
 		return nil
 	}
 	return r.mapping(body, "", c.Settings(), func(s *Setting, n ast.Node, origin string) error {
-		if s.Key == "backends" {
-			if err := r.backends(n); err != nil {
-				return err
-			}
-		} else if err := r.leaf(s, n); err != nil {
+		read := func(n ast.Node) error { return r.leaf(s, n) }
+		switch s.Key {
+		case "backends":
+			read = r.backends
+		case "rest.overrides":
+			read = r.overrides
+		}
+		if err := read(n); err != nil {
 			return err
 		}
 		c.from(s.Key, origin)

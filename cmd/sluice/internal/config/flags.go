@@ -17,7 +17,7 @@ func AddFlags(fs *pflag.FlagSet) { addFlags(fs, func(string) bool { return true 
 func AddSchemaFlags(fs *pflag.FlagSet, openapi bool) {
 	addFlags(fs, func(key string) bool {
 		group, _, _ := strings.Cut(key, ".")
-		return slices.Contains([]string{"backend_tls", "schema", "proto_paths", "rest"}, group) && key != "rest.openapi" || openapi && group == "openapi"
+		return slices.Contains([]string{"backend_tls", "schema", "proto_paths"}, group) || key == "rest.http_rules" || key == "rest.naming" || openapi && group == "openapi"
 	})
 }
 

@@ -1,6 +1,9 @@
 package config
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // A Setting is one thing that can be set: a row of the table.
 type Setting struct {
@@ -34,42 +37,9 @@ func (s *Setting) Env() []string {
 // Settings returns the table for c, in the order in which people are told about it.
 func (c *Config) Settings() []Setting {
 	l, t := &c.Limits, &c.Timeouts
-	return []Setting{
-		{Key: "listen", Flag: "listen", Arg: "ADDR", Default: ":8080", Value: address(&c.Listen),
-			Help: "HTTP/1.1 and HTTP/2 without TLS; off for none"},
-		{Key: "tls.listen", Flag: "tls-listen", Arg: "ADDR", Value: address(&c.TLS.Listen),
-			Help: "HTTP/1.1 and HTTP/2 with TLS"},
-		{Key: "tls.cert", Flag: "tls-cert", Arg: "FILE", Value: text(&c.TLS.Cert),
-			Help: "certificate chain (PEM), read again when it changes"},
-		{Key: "tls.key", Flag: "tls-key", Arg: "FILE", Value: text(&c.TLS.Key),
-			Help: "private key (PEM), read again when it changes"},
-		{Key: "tls.client_ca", Flag: "tls-client-ca", Arg: "FILE", Value: text(&c.TLS.ClientCA),
-			Help: "require client certificates signed by one of these authorities (PEM)"},
-		{Key: "admin", Flag: "admin", Arg: "ADDR", Default: "127.0.0.1:9090", Value: address(&c.Admin),
-			Help: "/livez, /readyz and /metrics; off for none"},
-		{Key: "admin_hosts", Flag: "admin-host", Arg: "HOST", Value: list(&c.AdminHosts, nil),
-			Help: "a name by which the admin address may be asked, besides loopback and addresses (repeatable)"},
-
-		{Key: "backends", Arg: "BACKEND", Value: targets(&c.Backends),
-			Help: "the gRPC servers: host:port, https://host:port, unix:/path, dns:///name:port"},
-		{Key: "backend_tls.ca", Flag: "backend-ca", Arg: "FILE", Value: text(&c.BackendTLS.CA),
-			Help: "certificate authorities of https backends (PEM); the system's by default"},
-		{Key: "backend_tls.cert", Flag: "backend-cert", Arg: "FILE", Value: text(&c.BackendTLS.Cert),
-			Help: "client certificate for https backends (PEM)"},
-		{Key: "backend_tls.key", Flag: "backend-key", Arg: "FILE", Value: text(&c.BackendTLS.Key),
-			Help: "its private key (PEM)"},
-		{Key: "backend_tls.server_name", Flag: "backend-server-name", Arg: "NAME", Value: text(&c.BackendTLS.ServerName),
-			Help: "name in the certificates of https backends; that of the address by default"},
-		{Key: "schema", Flag: "schema", Arg: "FILE", Value: list(&c.Schema, nil),
-			Help: "the services, as .proto, descriptor set or buf image (repeatable); by default the backends are asked by reflection"},
-		{Key: "proto_paths", Flag: "proto-path", Arg: "DIR", Value: list(&c.ProtoPaths, nil),
-			Help: "where .proto files and their imports are looked for (repeatable)"},
-		{Key: "rest.http_rules", Flag: "http-rules", Arg: "FILE", Value: list(&c.REST.HTTPRules, nil),
-			Help: "service configuration (YAML or JSON) whose http rules go before the annotations of methods (repeatable)"},
-		{Key: "rest.naming", Flag: "naming", Arg: "PATTERN", Value: naming(&c.REST.Naming),
-			Help: "a rule for methods that have none, as \"POST /api/{service:kebab}/{method:kebab}\""},
-		{Key: "rest.openapi", Flag: "openapi", Arg: "bool", Default: "false", Value: boolean(&c.REST.OpenAPI),
-			Help: "give clients the OpenAPI document, at /openapi.json and /openapi.yaml; the admin address always has it"},
+	return slices.Concat(c.serving(), restSettings("rest.", &c.REST.Options), []Setting{
+		{Key: "rest.overrides", Value: overrides(&c.REST.Overrides),
+			Help: "these options by service or method, in the file only"},
 		{Key: "openapi.title", Flag: "openapi-title", Arg: "TEXT", Value: text(&c.OpenAPI.Title),
 			Help: "title of the OpenAPI document; the name of the only service by default"},
 		{Key: "openapi.version", Flag: "openapi-version", Arg: "TEXT", Value: text(&c.OpenAPI.Version),
@@ -135,6 +105,47 @@ func (c *Config) Settings() []Setting {
 			Help: "until the head of a stream over REST leaves without a message", Error: "none: 200 and an empty line, a comment or a bracket"},
 		{Key: "timeouts.heartbeat", Default: "15s", Value: duration(&t.Heartbeat),
 			Help: "silence on a stream over REST before a sign of life", Error: "none: an empty line, a comment or a space"},
+	})
+}
+
+// serving is what is served, and where.
+func (c *Config) serving() []Setting {
+	return []Setting{
+		{Key: "listen", Flag: "listen", Arg: "ADDR", Default: ":8080", Value: address(&c.Listen),
+			Help: "HTTP/1.1 and HTTP/2 without TLS; off for none"},
+		{Key: "tls.listen", Flag: "tls-listen", Arg: "ADDR", Value: address(&c.TLS.Listen),
+			Help: "HTTP/1.1 and HTTP/2 with TLS"},
+		{Key: "tls.cert", Flag: "tls-cert", Arg: "FILE", Value: text(&c.TLS.Cert),
+			Help: "certificate chain (PEM), read again when it changes"},
+		{Key: "tls.key", Flag: "tls-key", Arg: "FILE", Value: text(&c.TLS.Key),
+			Help: "private key (PEM), read again when it changes"},
+		{Key: "tls.client_ca", Flag: "tls-client-ca", Arg: "FILE", Value: text(&c.TLS.ClientCA),
+			Help: "require client certificates signed by one of these authorities (PEM)"},
+		{Key: "admin", Flag: "admin", Arg: "ADDR", Default: "127.0.0.1:9090", Value: address(&c.Admin),
+			Help: "/livez, /readyz and /metrics; off for none"},
+		{Key: "admin_hosts", Flag: "admin-host", Arg: "HOST", Value: list(&c.AdminHosts, nil),
+			Help: "a name by which the admin address may be asked, besides loopback and addresses (repeatable)"},
+
+		{Key: "backends", Arg: "BACKEND", Value: targets(&c.Backends),
+			Help: "the gRPC servers: host:port, https://host:port, unix:/path, dns:///name:port"},
+		{Key: "backend_tls.ca", Flag: "backend-ca", Arg: "FILE", Value: text(&c.BackendTLS.CA),
+			Help: "certificate authorities of https backends (PEM); the system's by default"},
+		{Key: "backend_tls.cert", Flag: "backend-cert", Arg: "FILE", Value: text(&c.BackendTLS.Cert),
+			Help: "client certificate for https backends (PEM)"},
+		{Key: "backend_tls.key", Flag: "backend-key", Arg: "FILE", Value: text(&c.BackendTLS.Key),
+			Help: "its private key (PEM)"},
+		{Key: "backend_tls.server_name", Flag: "backend-server-name", Arg: "NAME", Value: text(&c.BackendTLS.ServerName),
+			Help: "name in the certificates of https backends; that of the address by default"},
+		{Key: "schema", Flag: "schema", Arg: "FILE", Value: list(&c.Schema, nil),
+			Help: "the services, as .proto, descriptor set or buf image (repeatable); by default the backends are asked by reflection"},
+		{Key: "proto_paths", Flag: "proto-path", Arg: "DIR", Value: list(&c.ProtoPaths, nil),
+			Help: "where .proto files and their imports are looked for (repeatable)"},
+		{Key: "rest.http_rules", Flag: "http-rules", Arg: "FILE", Value: list(&c.REST.HTTPRules, nil),
+			Help: "service configuration (YAML or JSON) whose http rules go before the annotations of methods (repeatable)"},
+		{Key: "rest.naming", Flag: "naming", Arg: "PATTERN", Value: naming(&c.REST.Naming),
+			Help: "a rule for methods that have none, as \"POST /api/{service:kebab}/{method:kebab}\""},
+		{Key: "rest.openapi", Flag: "openapi", Arg: "bool", Default: "false", Value: boolean(&c.REST.OpenAPI),
+			Help: "give clients the OpenAPI document, at /openapi.json and /openapi.yaml; the admin address always has it"},
 	}
 }
 
