@@ -49,15 +49,16 @@ func (t *restTable) takesConnect(h *exchange.RequestHead) bool {
 	}
 	path, _, _ := strings.Cut(h.Path, "?")
 	rules := t.table.Load()
+	_, isMethod := backend.Service(path)
 	if form != connect.JSON {
-		_, isMethod := backend.Service(path)
 		return isMethod && (form == connect.GetV1 || !rules.Literal("GET", path))
 	}
 	m := t.g.schemas.store.Lookup(path)
+	says := exchange.Get(h.Fields, "connect-protocol-version") != ""
 	switch {
-	case m == nil:
-		return false
-	case exchange.Get(h.Fields, "connect-protocol-version") != "":
+	case m == nil: // what is missing is said in a way that its client reads
+		return says && isMethod && !rules.Fits("POST", path)
+	case says:
 		return true
 	}
 	return !m.ClientStreaming && !m.ServerStreaming && rules.RPC(path) && !rules.Literal("POST", path) && rest.Accepts(h, "application/json")

@@ -69,6 +69,7 @@ func (m *memory) reserve(n int) bool {
 type backend struct {
 	t testing.TB
 
+	onStart  func(*rpc.Call)
 	noCredit bool           // the request is not credited as it comes
 	onEnd    func(*backend) // at the end of the request
 	onCancel func(*backend) // nil ends the call with the cause
@@ -90,6 +91,9 @@ func (b *backend) Start(call *rpc.Call, response rpc.Response) rpc.Request {
 	b.t.Helper()
 	b.rule(b.call == nil, "one exchange made two calls")
 	b.call, b.response = call, response
+	if b.onStart != nil {
+		b.onStart(call)
+	}
 	return b
 }
 

@@ -244,6 +244,12 @@ func (t *Table) verbs(path string) []string {
 	return verbs
 }
 
+// Fits says whether a rule has a path.
+func (t *Table) Fits(verb, path string) bool {
+	b, _ := t.find(verb, path, nil)
+	return b != nil
+}
+
 // Literal says whether a rule without a wildcard fits.
 func (t *Table) Literal(verb, path string) bool {
 	b, _ := t.find(verb, path, nil)

@@ -1,0 +1,62 @@
+package sluice_test
+
+import (
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluice-rpc/sluice"
+)
+
+// TestJSON: clients with the codec "json" call a backend that speaks protobuf alone, by
+// each protocol that has codecs.
+func TestJSON(t *testing.T) {
+	g, err := sluice.New(sluice.Config{Backends: []sluice.Backend{{Handler: testServer(t)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	for deadline := time.Now().Add(10 * time.Second); g.Status().Methods == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no schema")
+		}
+	}
+	const service = "/grpc.testing.TestService/"
+	unary := `{"responseSize":3,"fillUsername":true}`
+	const unaryAnswer = `{"payload":{"body":"AAAA"}}`
+	frame := func(s string) string { return "\x00\x00\x00\x00" + string(rune(len(s))) + s }
+	stream := frame(`{"responseParameters":[{"size":1},{"size":2}]}`)
+	streamAnswer := frame(`{"payload":{"body":"AA=="}}`) + frame(`{"payload":{"body":"AAA="}}`)
+	for name, c := range map[string]struct {
+		verb, path, fields, body string
+		status                   int
+		contentType, answer      string
+	}{
+		"Connect, unary":           {"POST", service + "UnaryCall", "content-type: application/json", unary, 200, "application/json", unaryAnswer},
+		"Connect, stream":          {"POST", service + "StreamingOutputCall", "content-type: application/connect+json", stream, 200, "application/connect+json", streamAnswer + "\x02\x00\x00\x00\x02{}"},
+		"Connect, bad JSON":        {"POST", service + "UnaryCall", "content-type: application/json", `{"responseSize":"x"}`, 400, "application/json", `{"code":"invalid_argument","message":"request message: JSON, byte 16, field responseSize: `},
+		"Connect, no JSON":         {"POST", service + "UnaryCall", "content-type: application/json", "", 400, "application/json", `{"code":"invalid_argument","message":"request message: JSON, byte 0: `},
+		"Connect, unknown method":  {"POST", "/no.S/M", "content-type: application/json; connect-protocol-version: 1", "{}", 404, "application/json", `{"code":"unimplemented","message":"JSON needs a schema, and the gateway has no descriptor of /no.S/M: `},
+		"Connect, unknown stream":  {"POST", "/no.S/M", "content-type: application/connect+json", frame("{}"), 200, "application/connect+json", "\x02\x00\x00\x00\xbd" + `{"error":{"code":"unimplemented","message":"JSON needs a schema`},
+		"REST, unknown method":     {"POST", "/no.S/M", "content-type: application/json", "{}", 404, "application/json", `{"code":5,`},
+		"gRPC-Web, unary":          {"POST", service + "UnaryCall", "content-type: application/grpc-web+json", frame(unary), 200, "application/grpc-web+json", frame(unaryAnswer) + "\x80\x00\x00\x00\x10grpc-status: 0\r\n"},
+		"gRPC-Web, unknown method": {"POST", "/no.S/M", "content-type: application/grpc-web+json", frame("{}"), 200, "application/grpc-web+json", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := httptest.NewRequest(c.verb, c.path, strings.NewReader(c.body))
+			for f := range strings.SplitSeq(c.fields, "; ") {
+				name, value, _ := strings.Cut(f, ": ")
+				r.Header.Set(name, value)
+			}
+			w := httptest.NewRecorder()
+			g.ServeHTTP(w, r)
+			if w.Code != c.status || w.Header().Get("Content-Type") != c.contentType || !strings.HasPrefix(w.Body.String(), c.answer) {
+				t.Errorf("got %d %q %q", w.Code, w.Header().Get("Content-Type"), w.Body)
+			}
+			if c.answer == "" && !strings.Contains(w.Body.String(), "grpc-status: 12\r\n") { // the backend's own
+				t.Errorf("got %q", w.Body)
+			}
+		})
+	}
+}
