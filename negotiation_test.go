@@ -70,7 +70,11 @@ func TestNegotiation(t *testing.T) {
 		started = true
 		return &ended{response: response}
 	})
-	protocols := newTable(next, &Config{Limits: defaultLimits}, g.schemas.lookup, func(int) bool { return true }, newRESTTable(g))
+	methods, err := newRESTTable(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	protocols := newTable(next, &Config{Limits: defaultLimits}, g.schemas.lookup, func(int) bool { return true }, methods)
 	for _, row := range exchangetest.Rows(t, "docs/protocols/negotiation.md") {
 		t.Run(row.String(), func(t *testing.T) {
 			want, _, _ := strings.Cut(row.Protocol, "/")
