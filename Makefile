@@ -7,7 +7,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 MODULES := $(patsubst %/go.mod,%,$(wildcard conformance/go.mod bench/go.mod examples/*/go.mod))
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-long soak lint fmt generate bench judges fuzz unit
+.PHONY: help build test test-long lint fmt generate bench judges fuzz unit
 
 help: ## explain each target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,15 +26,8 @@ unit: ## go test -race of the module
 	go test -race -timeout 300s ./...
 	go test -run 'TestAllocations' . # not with the race detector, which allocates
 
-test-long: ## test, ten times the unit tests, 100,000 random messages, a minute per fuzz target
-	@$(MAKE) --no-print-directory test
-	go test -race -count=10 -timeout 3000s ./...
-	TRANSCODE_MESSAGES=100000 go test -run 'Random' -timeout 1000s ./internal/transcode
-	.ci/fuzz 60s
-
-soak: ## hours: ten minutes per fuzz target, and the judges with long runs
-	.ci/fuzz 600s
-	cd conformance && FLOOD_TIME=1m HONEST_TIME=10m go test -count=1 -timeout 90m ./...
+test-long: ## hours: test, and what is too long for it; the result goes to docs/test-results.md
+	@.ci/long
 
 fuzz: ## 5 s per fuzz target
 	@.ci/fuzz 5s

@@ -418,7 +418,7 @@ Measured on %s: %s.
 		fmt.Fprintf(&b, "| %s | %s |\n", a.Name, a.What)
 	}
 	b.WriteString("\n## The reverse\n\nA bidi client that sends messages of 100 bytes as fast as it can, each in a DATA frame of its own, is never punished:\n" +
-		"`TestHonest` runs it for some seconds, `make soak` for ten minutes.\n")
+		"`TestHonest` runs it for some seconds, `make test-long` for ten minutes.\n")
 	return b.String()
 }
 
