@@ -32,10 +32,11 @@ test-long: ## hours: test, and what is too long for it; the result goes to docs/
 fuzz: ## 5 s per fuzz target
 	@.ci/fuzz 5s
 
-judges: ## outside judges: conformance suites, interop, h2spec, floods, real clients
+judges: ## outside judges: conformance suites, interop, h2spec, floods, real clients, validators
 	@.ci/need node=nodejs npm chromium
-	@# Not from the cache: go test does not see that the command has changed.
-	cd conformance && go test -count=1 -timeout 600s ./...
+	@# Not from the cache: go test does not see that the command has changed. One package at
+	@# a time: some measure.
+	cd conformance && go test -p=1 -count=1 -timeout 600s ./...
 
 lint: ## gofmt, go vet, staticcheck, in every module
 	@test -z "$$(gofmt -l .)" || { echo "make fmt would change:"; gofmt -l .; exit 1; }

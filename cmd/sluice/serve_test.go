@@ -100,6 +100,12 @@ func TestDemoServesAllKinds(t *testing.T) {
 	if code, _ := p.get("/livez"); code != 200 {
 		t.Errorf("/livez: %d", code)
 	}
+	if code, body := p.get("/openapi.json"); code != 200 || !strings.Contains(body, `"url": "http://`+p.listen+`"`) || !strings.Contains(body, `"Demo_Chat"`) {
+		t.Errorf("/openapi.json: %d %.300s", code, body)
+	}
+	if code, body := p.get("/docs/"); code != 200 || !strings.Contains(body, "swagger-ui-bundle.js") {
+		t.Errorf("/docs/: %d %.300s", code, body)
+	}
 }
 
 // TestSchemaFiles: sources are compiled, and what they say changes with them.

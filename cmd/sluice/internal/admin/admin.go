@@ -1,5 +1,5 @@
-// Package admin serves what is for the operator and for nobody else: /livez, /readyz
-// and /metrics. It has its own listener, on the loopback interface by default.
+// Package admin serves what is for the operator and for nobody else: /livez, /readyz,
+// /metrics, and the OpenAPI document of what is served with a page that shows it. It has its own listener, on the loopback interface by default.
 //
 // A page in the operator's browser must not read it. So requests are answered only
 // when they ask for it by an address, or by a name that was allowed (a page that
@@ -27,6 +27,8 @@ type Options struct {
 	Ready func() (bool, any)
 	// Metrics writes what Prometheus reads.
 	Metrics http.Handler
+	// OpenAPI serves the document, and Docs the page at /docs/ that shows it.
+	OpenAPI, Docs http.Handler
 	// Loopback says that the listener is reachable from this machine only: then no
 	// other addresses are allowed as host.
 	Loopback bool
@@ -50,8 +52,13 @@ func New(o Options) *http.Server {
 		e.Encode(detail) // an error here is the client's leaving
 	})
 	mux.Handle("GET /metrics", o.Metrics)
+	mux.Handle("GET /openapi.json", o.OpenAPI)
+	mux.Handle("GET /openapi.yaml", o.OpenAPI)
+	mux.Handle("GET /docs", http.RedirectHandler("docs/", http.StatusMovedPermanently))
+	mux.Handle("GET /docs/", o.Docs)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		io.WriteString(w, "sluice admin\n/livez    the process runs\n/readyz   calls can be served (200 or 503), with detail\n/metrics  for Prometheus\n")
+		io.WriteString(w, "sluice admin\n/livez    the process runs\n/readyz   calls can be served (200 or 503), with detail\n/metrics  for Prometheus\n"+
+			"/docs     the API as HTTP clients see it; /openapi.json and /openapi.yaml for programs\n")
 	})
 	return &http.Server{
 		Handler:           o.guard(mux),

@@ -12,6 +12,8 @@ import (
 func serve(o Options, method, host, path string, header map[string]string) *httptest.ResponseRecorder {
 	o.Logger = slog.New(slog.DiscardHandler)
 	o.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "sluice_calls_total 1\n") })
+	o.OpenAPI = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "openapi of "+r.URL.Path) })
+	o.Docs = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "docs of "+r.URL.Path) })
 	if o.Ready == nil {
 		o.Ready = func() (bool, any) { return true, map[string]bool{"ready": true} }
 	}
@@ -37,6 +39,11 @@ func TestPaths(t *testing.T) {
 		"readyz":       {"GET", "/readyz", nil, 200, `"ready": true`},
 		"readyz, down": {"GET", "/readyz", down, 503, `"error": "refused"`},
 		"metrics":      {"GET", "/metrics", nil, 200, "sluice_calls_total 1"},
+		"json":         {"GET", "/openapi.json", nil, 200, "openapi of /openapi.json"},
+		"yaml":         {"GET", "/openapi.yaml", nil, 200, "openapi of /openapi.yaml"},
+		"docs":         {"GET", "/docs", nil, 301, "/docs/"},
+		"docs, page":   {"GET", "/docs/", nil, 200, "docs of /docs/"},
+		"docs, file":   {"GET", "/docs/init.js", nil, 200, "docs of /docs/init.js"},
 		"index":        {"GET", "/", nil, 200, "/readyz"},
 		"other":        {"GET", "/debug/pprof/", nil, 404, ""},
 		"post":         {"POST", "/metrics", nil, 405, ""},

@@ -86,7 +86,7 @@ func (in *instance) table(st sluice.Status) string {
 		row("listen", "https://"+shown(in.tls), more)
 	}
 	if in.admin != nil {
-		row("admin", "http://"+shown(in.admin), "/livez /readyz /metrics")
+		row("admin", "http://"+shown(in.admin), "/livez /readyz /metrics /docs")
 	}
 	cors := "no other origin (--cors-origin)"
 	if o := in.config.CORSOrigins; len(o) > 0 {

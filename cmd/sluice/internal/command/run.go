@@ -18,6 +18,7 @@ import (
 	"github.com/sluice-rpc/sluice/cmd/sluice/internal/certs"
 	"github.com/sluice-rpc/sluice/cmd/sluice/internal/config"
 	"github.com/sluice-rpc/sluice/cmd/sluice/internal/demo"
+	"github.com/sluice-rpc/sluice/cmd/sluice/internal/viewer"
 )
 
 // instance is a gateway that runs, with what the command puts around it.
@@ -122,11 +123,27 @@ func (in *instance) serve(server *tls.Config) <-chan error {
 		go func() { watch(in.config.TLS.Listen, in.gateway.ServeTLS(in.tls, server)) }()
 	}
 	if in.admin != nil {
-		s := admin.New(admin.Options{Ready: in.ready, Metrics: in.gateway.Metrics(), Loopback: isLoopback(in.admin),
+		s := admin.New(admin.Options{Ready: in.ready, Metrics: in.gateway.Metrics(),
+			OpenAPI: in.gateway.ServeOpenAPI(in.openAPI()), Docs: viewer.Handler("/docs/"), Loopback: isLoopback(in.admin),
 			Hosts: in.config.AdminHosts, Logger: in.log})
 		go func() { watch(in.config.Admin, s.Serve(in.admin)) }()
 	}
 	return failed
+}
+
+// openAPI is what the document on the admin address says: it is not there that calls go.
+func (in *instance) openAPI() sluice.OpenAPI {
+	o := in.config.OpenAPI
+	if len(o.Servers) > 0 {
+		return o
+	}
+	if in.plain != nil {
+		o.Servers = append(o.Servers, "http://"+shown(in.plain))
+	}
+	if in.tls != nil {
+		o.Servers = append(o.Servers, "https://"+shown(in.tls))
+	}
+	return o
 }
 
 // drain lets running calls end. A second signal ends the process.

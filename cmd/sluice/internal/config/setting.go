@@ -122,7 +122,7 @@ func (c *Config) serving() []Setting {
 		{Key: "tls.client_ca", Flag: "tls-client-ca", Arg: "FILE", Value: text(&c.TLS.ClientCA),
 			Help: "require client certificates signed by one of these authorities (PEM)"},
 		{Key: "admin", Flag: "admin", Arg: "ADDR", Default: "127.0.0.1:9090", Value: address(&c.Admin),
-			Help: "/livez, /readyz and /metrics; off for none"},
+			Help: "/livez, /readyz, /metrics, /docs and /openapi.json; off for none"},
 		{Key: "admin_hosts", Flag: "admin-host", Arg: "HOST", Value: list(&c.AdminHosts, nil),
 			Help: "a name by which the admin address may be asked, besides loopback and addresses (repeatable)"},
 
