@@ -23,12 +23,14 @@ type decision struct {
 	pretty   string    // $prettyPrint
 	errors   ErrorBody // as the client prefers
 	content  content
+	coding   string // of the body of the request, "" if it is not compressed
 
 	// Without a binding, or with one that does not fit: the answer.
 	status  int
 	message string
 	allow   []string
-	unknown bool // the path: a new schema may know it
+	codings string // of 415, if the content coding was refused
+	unknown bool   // the path: a new schema may know it
 }
 
 // content is how a request body is written.
@@ -126,6 +128,9 @@ func (t *Table) decide(h *exchange.RequestHead) decision {
 		return d
 	}
 	d.chooseContent(h)
+	if d.binding != nil {
+		d.chooseCoding(h.Fields)
+	}
 	d.chooseMode(ranges)
 	return d
 }

@@ -73,7 +73,13 @@ func (r *requestBody) takeParts(b []byte) {
 // endParts takes the end of the body. It says whether all went well.
 func (r *requestBody) endParts() bool {
 	p := r.parts
-	err := p.parser.Close()
+	var err error
+	if r.c.coding != "" {
+		err = p.parser.Feed(r.body, (*partSink)(r))
+	}
+	if err == nil {
+		err = p.parser.Close()
+	}
 	if err == nil && (!p.stream || len(p.msg) > 0 || r.count == 0 && r.c.values()) {
 		err = r.send(p.msg)
 	}

@@ -8,13 +8,17 @@ import (
 	"github.com/sluice-rpc/sluice/internal/transcode"
 )
 
+// compressFrom is a little less than what one packet takes: below it nothing is won.
+const compressFrom = 1 << 10
+
 // Sluice is the style of who comes from nowhere else (docs/rest.md).
 func Sluice() Style {
 	return Style{
 		FillMask: true, Stream: NDJSON, Document: Array,
 		EarlyHead: true, FirstByte: true, Heartbeats: true,
-		Events:  Events{Failure: "failure", End: true, EndFailed: true, Number: true, Retry: 1000},
-		Request: passAll, Response: passAll, Trailer: passAll,
+		Compress: compressFrom,
+		Events:   Events{Failure: "failure", End: true, EndFailed: true, Number: true, Retry: 1000},
+		Request:  passAll, Response: passAll, Trailer: passAll,
 	}
 }
 
@@ -34,6 +38,7 @@ func Google() Style {
 func GRPCGateway() Style {
 	s := Sluice()
 	s.JSON = transcode.EncodeOptions{EmitUnpopulated: true}
+	s.Compress = 0
 	s.IgnoreParams, s.IgnoreFields, s.AnyAccept = true, true, true
 	s.Stream, s.Document, s.Envelope = NDJSON, NDJSON, true
 	s.EarlyHead, s.FirstByte, s.Heartbeats = false, false, false
@@ -50,6 +55,7 @@ func Envoy() Style {
 	s.IgnoreFields, s.AnyAccept, s.FillMask = true, true, false
 	s.Stream, s.Failure = Array, FailOpen
 	s.FirstByte, s.Heartbeats = false, false
+	s.Compress = 0
 	s.Errors = ErrorNone
 	return s
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/sluice-rpc/sluice/internal/compress"
 	"github.com/sluice-rpc/sluice/internal/exchange"
 	"github.com/sluice-rpc/sluice/internal/transcode"
 	"github.com/sluice-rpc/sluice/internal/wire/envelope"
@@ -40,7 +41,7 @@ func (r *requestBody) init(c *call, head *exchange.RequestHead) {
 	r.c = c
 	r.contentType = exchange.Get(head.Fields, "content-type")
 	up, _ := c.binding.streams()
-	if c.content == rawContent && (up || head.Length >= 0) {
+	if c.content == rawContent && c.coding == "" && (up || head.Length >= 0) {
 		r.pieces = &pieces{path: c.binding.bodyPath(), length: -1}
 		if !up {
 			r.pieces.length = head.Length
@@ -83,7 +84,7 @@ func (r *requestBody) data(b []byte) {
 		r.pass(b)
 		return
 	}
-	if r.parts != nil {
+	if r.parts != nil && c.coding == "" {
 		r.takeParts(b)
 		return
 	}
@@ -146,6 +147,9 @@ func (r *requestBody) end() {
 		}
 		return
 	}
+	if r.c.coding != "" && len(r.body) > 0 && !r.decompress() {
+		return
+	}
 	if r.parts != nil {
 		if r.endParts() {
 			r.free()
@@ -199,6 +203,10 @@ func (r *requestBody) send(document []byte) error {
 
 // status is what to say of an error in the request.
 func (r *requestBody) status(err error) rpc.Status {
+	if errors.Is(err, compress.ErrTooLarge) {
+		r.c.large = true
+		return rpc.Errorf(rpc.ResourceExhausted, "request: %v (limits.message_bytes, limits.decompression_ratio)", err)
+	}
 	if errors.Is(err, jsonstream.ErrTooLarge) || errors.Is(err, transcode.ErrTooLarge) {
 		r.c.large = true
 		return rpc.Errorf(rpc.ResourceExhausted, "request: %v (limits.message_bytes)", err)

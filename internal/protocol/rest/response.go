@@ -354,12 +354,18 @@ func (r *responseBody) messages(b []byte, in int) (taken int, wrote bool, err er
 // convert writes a message as the client gets it to scratch.
 func (r *responseBody) convert(m []byte) (err error) {
 	c := r.c
-	switch {
-	case c.protobuf:
+	if c.selection != nil {
+		m = c.selection.AppendWire(nil, m)
+	}
+	if c.protobuf {
 		r.scratch = append(r.scratch[:0], m...)
 		return nil
 	}
 	o := c.style.JSON
+	if c.selection != nil {
+		o.EmitDefaults, o.EmitUnpopulated = false, false // what was not asked for has no default
+	}
+	o.Deterministic = o.Deterministic || c.conditional
 	o.MaxOutput = maxExpansion * c.s.o.MaxMessage
 	o.Indent = ""
 	if c.mode == Unary || c.mode == Array {
@@ -446,49 +452,41 @@ func (r *responseBody) finish(st *rpc.Status, trailer rpc.Metadata) {
 // whole answers with a length: a unary call, or a stream that failed before it began.
 func (r *responseBody) whole(st *rpc.Status, trailer rpc.Metadata) {
 	c := r.c
-	status, contentType, body := 200, "application/json", r.scratch
+	a := answer{status: 200, contentType: "application/json", body: r.scratch, vary: "Accept"}
 	if c.mode == HTTPBody && r.contentType != "" {
-		contentType = r.contentType
+		a.contentType = r.contentType
 	}
 	switch {
 	case !st.OK() && c.mode == SSE && c.only && c.style.Events.Retry > 0 && retryable(st.Code):
 		// Anything but 200 would end an EventSource for good.
-		contentType, body = framings[SSE].contentType, r.w.begin(nil)
-		body = r.w.again(body)
+		a.contentType, a.body = framings[SSE].contentType, r.w.begin(nil)
+		a.body = r.w.again(a.body)
 	case !st.OK():
-		if status, contentType, body = c.errorBody(st); contentType != "" {
-			body = append(body, '\n')
+		if a.status, a.contentType, a.body = c.errorBody(st); a.contentType != "" {
+			a.body = append(a.body, '\n')
 		}
 	case c.protobuf:
-		contentType = framings[Delimited].contentType
+		a.contentType = framings[Delimited].contentType
 	default:
 		if code := statusOf(r.meta); code != 0 {
-			status = code
+			a.status = code
 		}
 	}
-	none := len(body) == 0 || c.bodiless || noContentStatus(status)
 	at, last := appendMetadata(nil, trailer, c.style.Trailer), []exchange.Field(nil)
 	if c.style.TrailerSection {
-		if at, last = nil, at; none || !c.trailers {
-			last = nil
-		}
+		at, last = nil, at
 	}
-	f := make([]exchange.Field, 0, 3+len(r.meta)+len(at))
-	switch {
-	case noContentStatus(status): // RFC 9110, sections 15.3.5 and 15.4.5: no content, and no length
-	case contentType == "":
-		f = grpcwire.AppendStatus(f, rpc.Status{Code: st.Code, Message: st.Message})
-	default:
-		f = append(f, exchange.Field{Name: "content-type", Value: contentType})
+	a.meta = append(appendMetadata(nil, r.meta, c.style.Response), at...)
+	if st.OK() && c.mode == Unary {
+		r.represent(&a)
 	}
-	if !noContentStatus(status) && last == nil {
-		f = append(f, exchange.Field{Name: "content-length", Value: strconv.Itoa(len(body))})
+	none := len(a.body) == 0 || c.bodiless || noContentStatus(a.status)
+	if none || !c.trailers {
+		last = nil
 	}
-	f = append(f, exchange.Field{Name: "vary", Value: "Accept"})
-	f = append(appendMetadata(f, r.meta, c.style.Response), at...)
-	c.response.Head(&exchange.ResponseHead{Status: status, Fields: f}, none)
+	c.response.Head(&exchange.ResponseHead{Status: a.status, Fields: a.fields(st, last == nil)}, none)
 	if !none {
-		c.response.Data(body)
+		c.response.Data(a.body)
 		c.response.End(last)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
+	"github.com/sluice-rpc/sluice/internal/transcode"
 	grpcwire "github.com/sluice-rpc/sluice/internal/wire/grpc"
 	"github.com/sluice-rpc/sluice/rpc"
 )
@@ -90,6 +91,9 @@ func (s *server) Start(head *exchange.RequestHead, response exchange.Response) e
 	// RFC 9110, section 6.5.1; HTTP/2 always has a place for trailers.
 	c.trailers = head.Carrier != "h1" || strings.Contains(strings.ToLower(exchange.Get(head.Fields, "te")), "trailers")
 	c.only = onlyEvents(values(head.Fields, "accept"))
+	if c.refused == nil {
+		c.refused = c.chooseRepresentation(head)
+	}
 	c.out.init(c, head)
 	c.in.init(c, head)
 	if head.Length > int64(s.o.MaxMessage) && !c.in.streams() && c.refused == nil {
@@ -125,8 +129,13 @@ type call struct {
 	trailers bool // the response may have trailers
 	only     bool // the client reads nothing but events
 	refused  *rpc.Status
-	large    bool // an end with RESOURCE_EXHAUSTED means that the client sent too much
-	outcome  rpc.Status
+	// What the client says of the form of a unary answer.
+	accepted    string // the content coding that it likes best, or ""
+	conditional bool   // it is a GET, and has an ETag
+	ifNoneMatch []string
+	selection   *transcode.Selection // of the message's fields
+	large       bool                 // an end with RESOURCE_EXHAUSTED means that the client sent too much
+	outcome     rpc.Status
 
 	in  requestBody
 	out responseBody
@@ -244,6 +253,10 @@ func refuse(head *exchange.RequestHead, response exchange.Response, d *decision)
 	}
 	switch d.status {
 	case 415:
+		if d.codings != "" { // RFC 9110, section 15.5.16
+			r.fields = append(r.fields, exchange.Field{Name: "accept-encoding", Value: d.codings})
+			break
+		}
 		r.fields = append(r.fields, exchange.Field{Name: "accept-post", Value: acceptPost})
 	case 503:
 		r.fields = append(r.fields, exchange.Field{Name: "retry-after", Value: "1"})

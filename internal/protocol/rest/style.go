@@ -37,6 +37,9 @@ type Style struct {
 	Heartbeats bool // signs of life on a quiet stream
 	Events     Events
 
+	Compress int  // a unary answer of so many bytes is compressed for a client that accepts it; 0 never
+	ETag     bool // unary GETs have an ETag and are conditional; JSON is written in one order then
+
 	Errors ErrorBody // of calls that failed before their response began
 
 	Request  FieldRules // fields of the request to metadata
