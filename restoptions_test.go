@@ -84,7 +84,7 @@ func TestRESTOverrides(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		g, err := sluice.New(sluice.Config{
-			Backends: []sluice.Backend{{Handler: server}}, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+			Backends: []sluice.Backend{{Handler: server}}, Logger: slog.New(slog.NewTextHandler(&log, nil)), DisableAccessLog: true,
 			REST: sluice.REST{
 				Options: sluice.RESTOptions{Errors: "google"},
 				Overrides: map[string]sluice.RESTOptions{
