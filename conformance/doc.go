@@ -7,9 +7,11 @@
 //	TestFloods    hostile clients and backends; what they cost is in docs/floods.md
 //	TestHonest    the reverse: a fast client that is not to be punished
 //	TestWeb       clients of browsers, in Node and in Chromium
+//	TestRESTWeb   streams over REST: EventSource and fetch, in Node and in Chromium
 //
 // The directory routes has judges of its own, for what needs no running command. The
-// directory internal/attack has the floods, web has the clients of browsers. Everything
-// that is run is pinned in go.mod (as tools) or in web/package-lock.json. SLUICE names the
-// command to test; without it the one of this repository is built.
+// directory internal/attack has the floods, internal/feed a server that streams as it is
+// asked to, web the clients of browsers. Everything that is run is pinned in go.mod (as
+// tools) or in web/package-lock.json. SLUICE names the command to test; without it the one
+// of this repository is built.
 package conformance
