@@ -4,13 +4,17 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/sluice-rpc/sluice/internal/transcode"
 	"github.com/sluice-rpc/sluice/internal/wire/sse"
 	"github.com/sluice-rpc/sluice/rpc"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // eventFields say what stands in an event beside its data.
@@ -159,10 +163,28 @@ func scalarText(value []byte, typ protowire.Type, fd protoreflect.FieldDescripto
 
 var anyDescriptor = (*anypb.Any)(nil).ProtoReflect().Descriptor()
 
-// anyJSON writes a detail of a status.
+// anyJSON writes a detail of a status. Google's own details are known even where the
+// backend does not describe them: its messages need not, since they don't import them.
 func (b *binding) anyJSON(dst, any []byte) ([]byte, error) {
-	return b.types.Message(anyDescriptor).AppendJSON(dst, any, &transcode.EncodeOptions{MaxOutput: maxDetail})
+	o := b.style.JSON
+	o.MaxOutput, o.Indent = maxDetail, ""
+	out, err := b.types.Message(anyDescriptor).AppendJSON(dst, any, &o)
+	if err != nil {
+		return errorDetails().Message(anyDescriptor).AppendJSON(dst, any, &o)
+	}
+	return out, nil
 }
+
+// errorDetails are the plans of google/rpc/error_details.proto.
+var errorDetails = sync.OnceValue(func() *transcode.Types {
+	files := &protoregistry.Files{}
+	for _, fd := range []protoreflect.FileDescriptor{durationpb.File_google_protobuf_duration_proto, errdetails.File_google_rpc_error_details_proto} {
+		if err := files.RegisterFile(fd); err != nil {
+			panic(err) // of two files that are linked
+		}
+	}
+	return transcode.NewTypes(files)
+})
 
 // maxDetail bounds the JSON of one detail of a status.
 const maxDetail = 64 << 10

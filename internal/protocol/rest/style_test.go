@@ -186,6 +186,18 @@ func TestStyle(t *testing.T) {
 		}, "application/problem+json", "application/json"},
 		{"google errors", func(s *Style) { s.Errors = ErrorGoogle }, early("/v1/list", "-", rpc.NotFound), statusAndBody,
 			`404 {"error":{"code":404,"message":"m","status":"NOT_FOUND","details":[]}}` + "\n", `404 {"code":5,"message":"m","details":[]}` + "\n"},
+		{"details", func(s *Style) { s.JSON.EmitDefaults = true }, func(r *trial) exchangetest.Answer {
+			r.start("GET", "/v1/list", "-").close()
+			nested := append([]byte{0x1a, 36, 0x0a, 34}, "type.googleapis.com/test.v1.Nested"...)
+			info := append([]byte{0x1a, 48, 0x0a, 41}, "type.googleapis.com/google.rpc.ResourceInfo"...)
+			info[1], info[3] = byte(2+43+2+3), 43
+			info = append(info, 0x12, 3, 0x0a, 1, 'r')
+			r.end(rpc.Status{Code: rpc.Internal, Details: append(nested, info...)}, nil)
+			return r.finish()
+		}, nil,
+			`{"code":13,"message":"","details":[{"@type":"type.googleapis.com/test.v1.Nested","id":"","size":0,"more":[]},` +
+				`{"@type":"type.googleapis.com/google.rpc.ResourceInfo","resourceType":"r","resourceName":"","owner":"","description":""}]}` + "\n",
+			`{"code":13,"message":"","details":[{"@type":"type.googleapis.com/test.v1.Nested"},{"@type":"type.googleapis.com/google.rpc.ResourceInfo","resourceType":"r"}]}` + "\n"},
 		{"no error body", func(s *Style) { s.Errors = ErrorNone }, early("/v1/list", "-", rpc.NotFound), func(_ *trial, a exchangetest.Answer) string {
 			return fmt.Sprint(a.Status, " ", string(a.Body), a.Get("grpc-status"), a.Get("grpc-message"), a.Get("content-type"), a.Get("content-length"))
 		}, "404 5m0", `404 {"code":5,"message":"m","details":[]}` + "\napplication/json38"},
