@@ -120,7 +120,6 @@ type trial struct {
 	t       testing.TB
 	mem     memory
 	pending string
-	direct  bool // the handler takes no part in the call
 
 	// The backend's side.
 	late     bool // it ends a call that is canceled when the test says so

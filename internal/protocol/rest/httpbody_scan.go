@@ -54,9 +54,6 @@ func (s *bodyScanner) reset(length int) {
 	*s = bodyScanner{field: s.field, length: length, limit: length, inside: s.field == 0, contentType: s.contentType[:0]}
 }
 
-// whole says whether all of the message has come.
-func (s *bodyScanner) whole() bool { return s.at == s.length }
-
 // last says whether nothing follows the data.
 func (s *bodyScanner) last() bool { return s.state == scanData && s.at+s.left == s.length }
 
