@@ -81,3 +81,35 @@ func TestCreditBeside(t *testing.T) {
 		})
 	}
 }
+
+// TestCreditConverted: messages are assembled ahead only of a client that takes what is
+// whole; else a window of last bytes would be many messages.
+func TestCreditConverted(t *testing.T) {
+	r := newTrial(t)
+	r.noCredit = true
+	r.start(streamed(bidiMethod))
+	r.head("gzip")
+	msg := env(1, pack(t, "gzip", bytes.Repeat([]byte("m"), 500)))
+	credited := func(want int) {
+		t.Helper()
+		if n := int(r.credit.Load()); n != want {
+			t.Errorf("%d bytes were credited, want %d", n, want)
+		}
+	}
+	r.send(msg[:len(msg)-1])
+	credited(len(msg) - 1) // else a message larger than the window would wait for itself
+	r.send(msg[len(msg)-1:])
+	for range 3 {
+		r.send(msg[:len(msg)-1])
+		r.send(msg[len(msg)-1:])
+	}
+	credited(len(msg) - 1)
+	for range 4 {
+		r.take(505)
+	}
+	credited(4 * len(msg))
+	r.noCredit = false
+	r.q.End(nil)
+	r.backend.end(rpc.Status{}, nil)
+	r.finish(true)
+}

@@ -179,8 +179,9 @@ func (t *toStream) Data(b []byte) {
 	out, err := t.convert.take(b)
 	if len(out) > 0 {
 		t.response.Data(out)
-	} else {
-		t.next.Credit(len(b)) // assembled: taken on receipt
+	}
+	if n := t.convert.ledger.Settle(); n > 0 { // assembled: taken on receipt, while the client takes what is whole
+		t.next.Credit(n)
 	}
 	if err != nil {
 		st := convertError(err)
@@ -249,6 +250,7 @@ func convertError(err error) rpc.Status {
 // take appends a piece of the response and returns the messages that are whole now,
 // uncompressed; with an error those before the one that is wrong.
 func (c *converter) take(b []byte) (out []byte, err error) {
+	c.ledger.Keep(len(b))
 	if !c.reserve(len(b)) {
 		return nil, errMemory
 	}
@@ -276,7 +278,7 @@ func (c *converter) take(b []byte) (out []byte, err error) {
 	c.buf = append(c.buf[:0], c.buf[taken:]...)
 	c.reserve(-taken)
 	if len(out) > 0 {
-		c.ledger.Put(len(b), len(out))
+		c.ledger.Put(0, len(out))
 	}
 	return out, err
 }

@@ -25,7 +25,6 @@ type requestBody struct {
 	contentType string // of a raw body
 	body        []byte // of one message
 	held        int    // bytes taken from Options.Reserve
-	owed        int    // bytes that came and are not credited, nor in the ledger
 	count       int    // messages sent
 	failed      bool
 }
@@ -99,15 +98,18 @@ func (r *requestBody) data(b []byte) {
 		}
 		return
 	}
-	r.owed = len(b)
+	r.ledger.Keep(len(b))
 	if err := r.split.Feed(b, r.send); err != nil {
 		r.fail(r.status(err))
 	} else {
 		r.keep(r.split.Buffered())
 	}
-	if r.owed > 0 { // no message came of it: kept, and taken on receipt
-		c.response.Credit(r.owed)
-		r.owed = 0
+	n := r.ledger.Settle() // kept: taken on receipt, while the backend takes what is whole
+	if r.failed {
+		n += r.ledger.Rest()
+	}
+	if n > 0 {
+		c.response.Credit(n)
 	}
 }
 
@@ -195,8 +197,7 @@ func (r *requestBody) send(document []byte) error {
 	r.count++
 	c.Stats.RequestMessages.Add(1)
 	c.Stats.RequestBytes.Add(int64(len(out)))
-	r.ledger.Put(r.owed, len(out)) // before the credit for it can come
-	r.owed = 0
+	r.ledger.Put(0, len(out)) // before the credit for it can come
 	c.next.Data(out)
 	return nil
 }

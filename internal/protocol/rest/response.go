@@ -263,7 +263,8 @@ func (r *responseBody) data(b []byte) {
 	if kept {
 		b = r.message
 	}
-	taken, wrote, err := r.messages(b, total)
+	r.ledger.Keep(total)
+	taken, wrote, err := r.messages(b)
 	switch {
 	case err != nil:
 		r.fail(err)
@@ -272,12 +273,13 @@ func (r *responseBody) data(b []byte) {
 	case taken < len(b):
 		r.keep(b[taken:])
 	}
-	if !wrote {
-		r.c.next.Credit(total) // assembled: taken on receipt
-		return
+	if wrote {
+		r.mu.Lock()
+		r.flush()
 	}
-	r.mu.Lock()
-	r.flush()
+	if n := r.ledger.Settle(); n > 0 { // assembled: taken on receipt, while the client takes what is whole
+		r.c.next.Credit(n)
+	}
 }
 
 // keep keeps a piece of a message.
@@ -318,9 +320,9 @@ func (r *responseBody) fail(err error) {
 
 var errTwoMessages = rpc.Status{Code: rpc.Unimplemented, Message: "the method has one response message, and the backend sent more"}
 
-// messages writes the messages that are whole. All of the input is owed with the output
-// of the first. It returns how many bytes it took, and whether there is output.
-func (r *responseBody) messages(b []byte, in int) (taken int, wrote bool, err error) {
+// messages writes the messages that are whole. It returns how many bytes it took, and
+// whether there is output.
+func (r *responseBody) messages(b []byte) (taken int, wrote bool, err error) {
 	for len(b)-taken >= envelope.PrefixLen {
 		rest := b[taken:]
 		n := int(binary.BigEndian.Uint32(rest[1:]))
@@ -343,8 +345,8 @@ func (r *responseBody) messages(b []byte, in int) (taken int, wrote bool, err er
 			return taken, wrote, err
 		}
 		if r.stream() {
-			r.put(m, in)
-			in, wrote = 0, true
+			r.put(m)
+			wrote = true
 		}
 		taken += envelope.PrefixLen + n
 	}
@@ -381,7 +383,7 @@ func (r *responseBody) convert(m []byte) (err error) {
 }
 
 // put adds the message in scratch to a stream.
-func (r *responseBody) put(m []byte, in int) {
+func (r *responseBody) put(m []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var id, name string
@@ -389,7 +391,7 @@ func (r *responseBody) put(m []byte, in int) {
 		id, name = r.w.event.of(m)
 	}
 	r.due()
-	r.append(in, func(b []byte) []byte { return r.w.message(b, r.scratch, id, name) })
+	r.append(0, func(b []byte) []byte { return r.w.message(b, r.scratch, id, name) })
 	if cap(r.scratch) > keepBuffer {
 		r.scratch = nil
 	}
