@@ -114,7 +114,7 @@ type HTTPRulesFile struct {
 // Limits bound what a peer can make the gateway spend. Zero is the default named at
 // the field; negative is not allowed.
 type Limits struct {
-	MessageBytes       int // one message, compressed or not, in either direction; 4 MiB
+	MessageBytes       int // one message, compressed or not, as protobuf and as JSON, in either direction; 4 MiB
 	HeaderBytes        int // the field section of a request, as RFC 9113 counts it (name + value + 32 each); 16 KiB
 	BackendHeaderBytes int // the same of a response or its trailers; 64 KiB
 	StreamsPerConn     int // concurrent calls on one client connection; 250

@@ -89,8 +89,8 @@ func (t *restTable) rebuild(s *schema.Snapshot) {
 	t.table.Store(table)
 }
 
-// messages returns the plans of a method's request and response, or nil.
-func (t *restTable) messages(method string) (in, out *transcode.Message) {
+// messages returns what is needed to turn a method's messages into JSON and back.
+func (t *restTable) messages(method string) (in, out *transcode.Message, written transcode.EncodeOptions) {
 	return t.table.Load().Messages(method)
 }
 

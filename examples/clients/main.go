@@ -35,10 +35,14 @@ func main() {
 	log.SetFlags(0)
 	url := flag.String("url", "http://localhost:8080", "the gateway")
 	protocol := flag.String("protocol", "connect", "connect, connect-get, grpc or grpcweb")
+	json := flag.Bool("json", false, "messages in JSON")
 	flag.Parse()
 	options, ok := protocols[*protocol]
 	if !ok {
 		log.Fatalf("unknown protocol %q: it is connect, connect-get, grpc or grpcweb", *protocol)
+	}
+	if *json {
+		options = append(options, connect.WithProtoJSON())
 	}
 	client := demopbconnect.NewDemoClient(newHTTPClient(), *url, options...)
 	found := flag.NArg() == 0

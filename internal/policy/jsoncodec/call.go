@@ -12,6 +12,7 @@ type call struct {
 	response rpc.Response
 	next     rpc.Request
 	in, out  *transcode.Message
+	written  transcode.EncodeOptions
 
 	request assembler
 	answer  assembler
@@ -120,7 +121,7 @@ func (t *toClient) Data(b []byte) {
 // encode sends a message as JSON.
 func (t *toClient) encode(message []byte) error {
 	a := &t.answer
-	out, err := t.out.AppendJSON(a.begin(), message, t.h.encode)
+	out, err := t.out.AppendJSON(a.begin(), message, &t.written)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 
 const (
 	method     = "/t.S/M"
+	defaults   = "/t.S/Defaults" // its JSON is written with defaults
 	unknown    = "/t.S/Unknown"
 	maxMessage = 1000
 )
@@ -53,11 +54,14 @@ var plan = func() *transcode.Message {
 	return transcode.NewTypes(files).Message(fd.Messages().Get(0))
 }()
 
-func messages(m string) (in, out *transcode.Message) {
-	if m != method {
-		return nil, nil
+func messages(m string) (in, out *transcode.Message, o transcode.EncodeOptions) {
+	switch m {
+	case method:
+		return plan, plan, o
+	case defaults:
+		return plan, plan, transcode.EncodeOptions{EmitDefaults: true}
 	}
-	return plan, plan
+	return nil, nil, o
 }
 
 // wire is a message as protobuf, by protojson's account of it.

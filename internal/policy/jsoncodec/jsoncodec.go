@@ -22,9 +22,9 @@ import (
 
 // Options are what the handler needs to know.
 type Options struct {
-	// Messages returns the plans of a method's request and response, or nil for a method
-	// that no schema knows. It is called for each call.
-	Messages func(method string) (in, out *transcode.Message)
+	// Messages returns the plans of a method's request and response, and how its JSON is
+	// written, or nil for a method that no schema knows. It is called for each call.
+	Messages func(method string) (in, out *transcode.Message, written transcode.EncodeOptions)
 	// Pending says what the schema still waits for, or "". Nil is nothing.
 	Pending func() string
 
@@ -46,7 +46,6 @@ type handler struct {
 	next   rpc.Handler
 	o      Options
 	decode *transcode.DecodeOptions
-	encode *transcode.EncodeOptions
 }
 
 // New returns a handler that gives all calls to next, none of which has the codec
@@ -55,7 +54,7 @@ func New(next rpc.Handler, o Options) rpc.Handler {
 	if o.Reserve == nil {
 		o.Reserve = func(int) bool { return true }
 	}
-	return &handler{next, o, o.decodeOptions(), &transcode.EncodeOptions{MaxOutput: o.MaxMessage}}
+	return &handler{next, o, o.decodeOptions()}
 }
 
 // encodings are what the gateway decompresses. Nobody changes it.
@@ -66,7 +65,7 @@ func (h *handler) Start(c *rpc.Call, response rpc.Response) rpc.Request {
 	if c.Codec != "json" {
 		return h.next.Start(c, response)
 	}
-	in, out := h.o.Messages(c.Method)
+	in, out, written := h.o.Messages(c.Method)
 	switch {
 	case in == nil:
 		if st := h.unknown(c); !st.OK() {
@@ -79,7 +78,8 @@ func (h *handler) Start(c *rpc.Call, response rpc.Response) rpc.Request {
 		return &refusal{response: response, head: &rpc.Head{AcceptEncodings: encodings, Codec: "json"}, status: rpc.Errorf(rpc.Unimplemented,
 			"unknown compression %q: supported are %s", c.Encoding, strings.Join(encodings, ", "))}
 	}
-	t := &call{h: h, response: response, in: in, out: out}
+	t := &call{h: h, response: response, in: in, out: out, written: written}
+	t.written.MaxOutput = h.o.MaxMessage
 	t.request.init(h, c.Encoding)
 	t.answer.init(h, "")
 	c.Codec, c.Encoding, c.AcceptEncodings = "proto", "", nil

@@ -175,6 +175,18 @@ func TestUnknownField(t *testing.T) {
 	}
 }
 
+// TestWritten: JSON is written as the method's options say.
+func TestWritten(t *testing.T) {
+	r := newTrial(t).start(defaults, "")
+	r.headed("")
+	r.send(env(0, []byte{16, 1}))
+	r.end(rpc.Status{}, false)
+	r.finish()
+	if got := split(t, r.answer); len(got) != 1 || got[0] != `{"n":"1","text":"","data":"","more":[]}` && got[0] != `{"text":"","n":"1","data":"","more":[]}` {
+		t.Errorf("got %q", got)
+	}
+}
+
 // TestBadResponse: a response that can't be JSON is the backend's fault, and nothing
 // that comes later is taken for a message.
 func TestBadResponse(t *testing.T) {

@@ -101,16 +101,20 @@ func (t *Table) method(name string) *method {
 	return m
 }
 
-// Messages returns the plans of a method's request and response, or nil if nobody knows
-// it.
-func (t *Table) Messages(method string) (in, out *transcode.Message) {
-	if b := t.byPath(method); b != nil {
-		return b.in, b.out
+// Messages returns the plans of a method's request and response, and how its JSON is
+// written, or nil if nobody knows it.
+func (t *Table) Messages(name string) (in, out *transcode.Message, written transcode.EncodeOptions) {
+	var m *method
+	if b := t.byPath(name); b != nil {
+		m = b.method
+	} else if m = t.method(name); m == nil {
+		return nil, nil, written
 	}
-	if m := t.method(method); m != nil {
-		return m.in, m.out
+	written = m.style.JSON
+	if m.info.ServerStreaming {
+		written.Indent = "" // it is for single documents
 	}
-	return nil, nil
+	return m.in, m.out, written
 }
 
 // RPC says whether a path is that of a method, and reaches it.

@@ -40,7 +40,7 @@ func (in *instance) announce(ctx context.Context, w io.Writer) {
 			}
 			in.log.Warn("backend is not ready; calls to it fail until it is", args...)
 		case b.SchemaSource == "" && b.SchemaError != "":
-			in.log.Warn("no schema: calls pass, but Connect GET and routing by service need one", "backend", b.Target,
+			in.log.Warn("no schema: calls pass, but JSON, REST and routing by service need one", "backend", b.Target,
 				"reason", b.SchemaError, "hint", "switch server reflection on, or give --schema FILE (a .proto, or what buf build -o set.binpb writes)")
 		}
 	}

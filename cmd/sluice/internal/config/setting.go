@@ -61,7 +61,7 @@ func (c *Config) Settings() []Setting {
 			Help: "one record a call, at its end"},
 
 		{Key: "limits.message_bytes", Flag: "max-message", Arg: "SIZE", Default: "4MiB", Value: size(&l.MessageBytes),
-			Help: "one message, compressed or not, in either direction", Error: "RESOURCE_EXHAUSTED"},
+			Help: "one message, compressed or not, as protobuf and as JSON, in either direction", Error: "RESOURCE_EXHAUSTED"},
 		{Key: "limits.header_bytes", Default: "16KiB", Value: size(&l.HeaderBytes),
 			Help: "the header fields of a request, name + value + 32 each", Error: "HTTP 431"},
 		{Key: "limits.backend_header_bytes", Default: "64KiB", Value: size(&l.BackendHeaderBytes),
