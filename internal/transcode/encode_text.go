@@ -55,11 +55,32 @@ func (e *encoder) space() {
 
 // string appends s in quotes.
 func (e *encoder) string(s []byte) error {
+	if room := e.limit - len(e.out); len(s) > longString && len(s) > room/6 && quotedLen(s) > room {
+		return ErrTooLarge // before it is written, and out has grown
+	}
 	var ok bool
 	if e.out, ok = appendString(e.out, s); !ok {
 		return errUTF8
 	}
 	return nil
+}
+
+// longString is how long a string is that is measured before it is written, if it may be
+// too long.
+const longString = 4 << 10
+
+// quotedLen returns how long a string is in quotes.
+func quotedLen(s []byte) int {
+	n := len(s) + 2
+	for _, c := range s {
+		switch {
+		case c == '"' || c == '\\' || c == '\n' || c == '\r' || c == '\t' || c == '\b' || c == '\f':
+			n++
+		case c < 0x20:
+			n += 5
+		}
+	}
+	return n
 }
 
 // appendQuoted appends the name of a field, of which a json_name may be any string.

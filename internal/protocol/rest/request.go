@@ -23,6 +23,7 @@ type requestBody struct {
 	ledger ledger.Ledger
 
 	contentType string // of a raw body
+	length      int64  // that the client says, or -1
 	body        []byte // of one message
 	held        int    // bytes taken from Options.Reserve
 	count       int    // messages sent
@@ -39,6 +40,7 @@ type splitter interface {
 func (r *requestBody) init(c *call, head *exchange.RequestHead) {
 	r.c = c
 	r.contentType = exchange.Get(head.Fields, "content-type")
+	r.length = head.Length
 	up, _ := c.binding.streams()
 	if c.content == rawContent && c.coding == "" && (up || head.Length >= 0) {
 		r.pieces = &pieces{path: c.binding.bodyPath(), length: -1}
@@ -94,7 +96,11 @@ func (r *requestBody) data(b []byte) {
 		case len(r.body)+len(b) > c.s.o.MaxMessage:
 			r.fail(c.tooLarge(int64(len(r.body) + len(b))))
 		case r.keep(len(r.body) + len(b)):
-			r.body = append(r.body, b...)
+			most := 2 * cap(r.body)
+			if r.length >= 0 {
+				most = int(min(r.length, int64(c.s.o.MaxMessage)))
+			}
+			r.body = append(grow(r.body, len(b), most), b...)
 		}
 		return
 	}
@@ -111,6 +117,16 @@ func (r *requestBody) data(b []byte) {
 	if n > 0 {
 		c.response.Credit(n)
 	}
+}
+
+// grow returns b with room for n bytes more. A buffer grows to four times its size at
+// most, and not over most unless it must: large ones that grow bit by bit, as append has
+// them, leave a multiple of themselves as garbage.
+func grow(b []byte, n, most int) []byte {
+	if len(b)+n <= cap(b) {
+		return b
+	}
+	return append(make([]byte, 0, max(len(b)+n, min(4*cap(b), most))), b...)
 }
 
 // keep notes how many bytes are kept, and ends the call if there is no memory for them.
@@ -160,7 +176,9 @@ func (r *requestBody) end() {
 		return
 	}
 	if r.split == nil {
-		if err := r.send(r.body); err != nil {
+		document := r.body
+		r.body = nil // it is garbage as soon as there is a message
+		if err := r.send(document); err != nil {
 			r.fail(r.status(err))
 			return
 		}

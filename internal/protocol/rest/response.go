@@ -9,6 +9,7 @@ import (
 
 	"github.com/sluice-rpc/sluice/internal/compress"
 	"github.com/sluice-rpc/sluice/internal/exchange"
+	"github.com/sluice-rpc/sluice/internal/transcode"
 	"github.com/sluice-rpc/sluice/internal/wire/envelope"
 	grpcwire "github.com/sluice-rpc/sluice/internal/wire/grpc"
 	"github.com/sluice-rpc/sluice/internal/wire/ledger"
@@ -288,13 +289,23 @@ func (r *responseBody) keep(b []byte) bool {
 		r.fail(errMemory)
 		return false
 	}
-	r.message = append(r.message, b...)
+	most := 2 * cap(r.message)
+	if r.c.mode == HTTPBody {
+		most = len(r.message) + len(b) + r.raw.left
+	} else if len(r.message) >= envelope.PrefixLen {
+		most = envelope.PrefixLen + min(int(binary.BigEndian.Uint32(r.message[1:])), r.c.s.o.MaxMessage)
+	}
+	r.message = append(grow(r.message, len(b), most), b...)
 	return true
 }
 
 // shorten leaves only the last bytes of what was kept.
 func (r *responseBody) shorten(rest []byte) {
 	r.c.s.o.Reserve(len(rest) - len(r.message))
+	if len(rest) == 0 && cap(r.message) > keepBuffer {
+		r.message = nil
+		return
+	}
 	r.message = append(r.message[:0], rest...)
 }
 
@@ -308,7 +319,7 @@ func (r *responseBody) fail(err error) {
 	var st rpc.Status
 	switch {
 	case errors.As(err, &st):
-	case errors.Is(err, compress.ErrTooLarge):
+	case errors.Is(err, compress.ErrTooLarge), errors.Is(err, transcode.ErrTooLarge):
 		st = rpc.Errorf(rpc.ResourceExhausted, "response message: %v (limits.message_bytes)", err)
 	default:
 		st = rpc.Errorf(rpc.Internal, "response message: %v", err)
@@ -363,12 +374,16 @@ func (r *responseBody) convert(m []byte) (err error) {
 		r.scratch = append(r.scratch[:0], m...)
 		return nil
 	}
+	most := maxJSON(c.s.o.MaxMessage)
+	if need := min(2*len(m), most); need > keepBuffer && cap(r.scratch) < need {
+		r.scratch = make([]byte, 0, need+1024) // the limit is looked at when it is passed
+	}
 	o := c.style.JSON
 	if c.selection != nil {
 		o.EmitDefaults, o.EmitUnpopulated = false, false // what was not asked for has no default
 	}
 	o.Deterministic = o.Deterministic || c.conditional
-	o.MaxOutput = maxExpansion * c.s.o.MaxMessage
+	o.MaxOutput = most
 	o.Indent = ""
 	if c.mode == Unary || c.mode == Array {
 		o.Indent = c.pretty
@@ -397,9 +412,10 @@ func (r *responseBody) put(m []byte) {
 	}
 }
 
-// maxExpansion is how many times longer than the limit of a message its JSON may be:
-// bytes grow by a third, a control character to six, names and defaults depend.
-const maxExpansion = 8
+// maxJSON is how long the JSON of a message may be. A message of bytes, as long as the
+// limit, fits as base64; what grows to much more, such as control characters, does not. So
+// an answer and its copy on the way to the client have a bound near the limit.
+func maxJSON(limit int) int { return limit + limit*3/8 }
 
 // end takes the end of the call.
 func (r *responseBody) end(st rpc.Status, trailer rpc.Metadata) {
