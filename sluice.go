@@ -191,7 +191,7 @@ func (g *Gateway) engineConfig(client bool) *h2.Config {
 		Work: g.work, Keeper: g.keeper, Budget: g.budget, LimitHit: g.metrics.LimitHit,
 		MaxStreams: l.StreamsPerConn, HeaderBytes: l.HeaderBytes, StreamWindow: rpc.WindowDefault, ConnBuffer: l.ConnBufferBytes,
 		Abuse: l.ConnAbuse, Idle: t.Idle, Stall: t.Stall, SettingsAck: t.SettingAck, Header: t.Header,
-		KeepAlive: clientKeepAlive,
+		KeepAlive: clientKeepAlive, ExtendedConnect: !client,
 	}
 	if client {
 		c.MaxStreams, c.HeaderBytes, c.ConnBuffer = maxBackendStreams, l.BackendHeaderBytes, backendConnWindow

@@ -31,7 +31,7 @@ func ServeHTTP(h exchange.Handler, w http.ResponseWriter, r *http.Request, o Opt
 		http.Error(w, "CONNECT: this is not a forward proxy", http.StatusNotImplemented)
 		return
 	}
-	s := &served{w: w, r: r, ctl: http.NewResponseController(w), o: &o, window: rpc.WindowDefault, wake: make(chan struct{}, 1)}
+	s := &served{w: w, r: r, in: r.Body, ctl: http.NewResponseController(w), o: &o, window: rpc.WindowDefault, wake: make(chan struct{}, 1)}
 	if r.ProtoMajor == 1 && s.ctl.EnableFullDuplex() != nil {
 		s.half = true
 	}
@@ -46,9 +46,12 @@ func ServeHTTP(h exchange.Handler, w http.ResponseWriter, r *http.Request, o Opt
 type served struct {
 	w   http.ResponseWriter
 	r   *http.Request
+	in  io.Reader // where the request's content comes from
 	ctl *http.ResponseController
 	o   *Options
 	req exchange.Request
+	// raw is the connection itself, once the request has become a WebSocket; see upgrade.go.
+	raw net.Conn
 	// half: middleware hides that HTTP/1.1 can do both at once. To write while the request
 	// is read would then make net/http eat from it, so the response waits for its end.
 	half bool
@@ -79,6 +82,7 @@ type served struct {
 	spare     []byte // the other buffer of queue.data
 	wroteHead bool
 	dead      bool // a write has failed
+	misused   bool // the handler's status is none that can be sent
 	abort     bool // the response can't end well: cut it off
 	delivered bool
 	panicked  error
@@ -91,6 +95,7 @@ func (s *served) serve(h exchange.Handler, buf []byte) {
 	defer func() {
 		if !over {
 			s.wait(true) // a handler panicked
+			s.hangUp()
 		}
 	}()
 	n, eof, err := s.first(buf)
@@ -100,7 +105,10 @@ func (s *served) serve(h exchange.Handler, buf []byte) {
 		http.Error(s.w, brokenRequest, http.StatusBadRequest)
 		return
 	}
-	more := s.start(h, buf[:n], eof)
+	more, switches := s.start(h, buf[:n], eof)
+	if switches {
+		more = s.upgrade()
+	}
 	for more {
 		more = s.read(buf)
 	}
@@ -110,9 +118,12 @@ func (s *served) serve(h exchange.Handler, buf []byte) {
 	s.req.Done(s.delivered)
 	switch {
 	case s.panicked != nil:
+		s.hangUp()
 		panic(s.panicked)
 	case s.abort:
 		s.cut()
+	case s.raw != nil:
+		s.closeSoftly()
 	}
 }
 
@@ -138,20 +149,28 @@ func (s *served) first(buf []byte) (n int, eof bool, err error) {
 }
 
 // start begins the exchange with what is known of it, and says whether there is more
-// to read.
-func (s *served) start(h exchange.Handler, b []byte, eof bool) (more bool) {
+// to read, and whether that will be the bytes of a WebSocket.
+func (s *served) start(h exchange.Handler, b []byte, eof bool) (more, switches bool) {
 	s.o.enter()
 	defer s.o.leave()
 	s.window -= len(b)
-	s.req = h.Start(requestHead(s.r), s)
+	head := requestHead(s.r)
+	upgrades := asksForWebSocket(s.r) && hijackable(s.w)
+	if upgrades {
+		head.Fields = appendHandshake(head.Fields, s.r)
+	}
+	s.req = h.Start(head, s)
 	s.req.Begin()
+	if upgrades && eof && len(b) == 0 && s.accepted() {
+		return true, true // what ends with the head is the handshake, not the exchange
+	}
 	if len(b) > 0 && !s.isFinal() {
 		s.req.Data(b)
 	}
 	if eof && !s.isFinal() {
 		s.req.End(requestTrailer(s.r))
 	}
-	return !eof
+	return !eof, false
 }
 
 func (s *served) isFinal() bool {
@@ -166,7 +185,7 @@ func (s *served) read(buf []byte) (more bool) {
 	if n == 0 {
 		return false
 	}
-	n, err := s.r.Body.Read(buf[:n])
+	n, err := s.in.Read(buf[:n])
 	eof := errors.Is(err, io.EOF)
 
 	s.mu.Lock()
@@ -301,7 +320,7 @@ func (s *served) refuseRest() {
 	s.mu.Lock()
 	eof := s.sawEOF
 	s.mu.Unlock()
-	if eof || s.r.ProtoMajor != 1 {
+	if eof || s.r.ProtoMajor != 1 || s.raw != nil {
 		return
 	}
 	closeAfterReply(s.w)
@@ -326,6 +345,10 @@ func closeAfterReply(w http.ResponseWriter) {
 // cut ends a connection or stream in a way that can't be taken for the end of the
 // response.
 func (s *served) cut() {
+	if s.raw != nil {
+		rudely(s.raw)
+		return
+	}
 	if !s.r.ProtoAtLeast(1, 1) {
 		// HTTP/1.0 ends content by closing, so it has to be closed rudely.
 		if c, _, err := s.ctl.Hijack(); err == nil {
@@ -339,6 +362,7 @@ func (s *served) cut() {
 // rudely closes a connection so that its peer sees an error: without TLS by a reset,
 // with TLS without a close_notify.
 func rudely(c net.Conn) {
+	defer c.Close() // for who waits for that; nothing can be sent any more
 	for {
 		n, ok := c.(interface{ NetConn() net.Conn })
 		if !ok {
@@ -372,7 +396,11 @@ func (s *served) interrupt() {
 	reading := s.reading
 	s.feedLocked()
 	s.mu.Unlock()
-	if reading && s.ctl.SetReadDeadline(time.Unix(1, 0)) != nil {
+	switch {
+	case !reading:
+	case s.raw != nil:
+		_ = s.raw.SetReadDeadline(time.Unix(1, 0))
+	case s.ctl.SetReadDeadline(time.Unix(1, 0)) != nil:
 		_ = s.r.Body.Close()
 	}
 }

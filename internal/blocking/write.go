@@ -184,13 +184,26 @@ func (s *served) deliver(q *queue) {
 	case s.dead || q.broken && s.wroteHead:
 		s.abort = true
 	default:
-		s.delivered = !q.broken && s.r.Context().Err() == nil
+		s.delivered = !q.broken && !s.misused && s.r.Context().Err() == nil
 	}
 }
 
 // put writes one batch to net/http.
 func (s *served) put(q *queue) error {
 	s.refresh()
+	if s.raw != nil {
+		return s.putRaw(q)
+	}
+	if q.head != nil && (q.head.Status < 200 || q.head.Status > 999) {
+		s.misused = true
+		s.resetRequest(exchange.InternalError)
+	}
+	if s.misused {
+		if q.end || q.broken {
+			return s.apologize(exchange.InternalError)
+		}
+		return nil
+	}
 	if q.broken && !s.wroteHead {
 		// Nothing was sent, so the client can be told. To close an HTTP/1.1 connection now
 		// would make browsers send the request again, even if it is not idempotent.
@@ -236,7 +249,11 @@ func (s *served) refresh() {
 	}
 	if now := time.Now(); now.Sub(s.deadline) > s.o.Stall/4 {
 		s.deadline = now
-		_ = s.ctl.SetWriteDeadline(now.Add(s.o.Stall))
+		if s.raw != nil {
+			_ = s.raw.SetWriteDeadline(now.Add(s.o.Stall))
+		} else {
+			_ = s.ctl.SetWriteDeadline(now.Add(s.o.Stall))
+		}
 	}
 }
 
@@ -281,15 +298,14 @@ func (s *served) head(q *queue) {
 	if _, ok := header["Content-Type"]; !ok {
 		header["Content-Type"] = nil // no guessing
 	}
+	if v := exchange.Get(q.head.Fields, "upgrade"); q.head.Status == http.StatusUpgradeRequired && s.r.ProtoMajor == 1 && v != "" {
+		header["Upgrade"], header["Connection"] = []string{v}, []string{"Upgrade"} // RFC 9110, section 15.5.22
+	}
 	if q.end {
 		s.trailer(q.trailer) // known before the head: so net/http chooses a framing that has trailers
 	}
 	s.refuseRestBeforeHead()
-	status := q.head.Status
-	if status < 200 || status > 999 {
-		status = http.StatusBadGateway
-	}
-	s.w.WriteHeader(status)
+	s.w.WriteHeader(q.head.Status)
 }
 
 // refuseRestBeforeHead puts "Connection: close" into the head of a response that

@@ -11,11 +11,37 @@
 // Reset, also after Request.Reset (which a carrier answers with Response.Reset
 // unless the response had ended before). Then comes Request.Done exactly once,
 // last.
+//
+// # WebSockets
+//
+// A protocol that speaks WebSocket gets the raw bytes of one, as the Data of an
+// exchange. It is opened in one of two ways:
+//
+//   - HTTP/1.1 (RFC 6455, section 4.2): [RequestHead.Upgrades] says so. Only then are
+//     hop-by-hop fields among the fields of a head, those that a handshake is checked by:
+//     connection, upgrade and transfer-encoding, as they came. Fields of sec-websocket
+//     are among them always. A handler that accepts calls Head with status 101 within
+//     Begin, and the carrier sends it with the connection and upgrade fields that belong
+//     to it. If Begin returns without, the request is like any other: whoever does not
+//     speak WebSocket need not know what the client had asked for.
+//   - HTTP/2 (RFC 8441): the method is CONNECT and Protocol is "websocket"; whether it is
+//     accepted, with 200, may be said at any time.
+//
+// From then on Data is what stands on the connection or the stream, in both directions
+// and bound by credit as always. The request's End is the client's end of stream, the
+// response's End closes the other direction after what was sent. A Reset cuts. There is
+// nothing more of the exchange after the response's end, so a protocol that wants to
+// hear the peer's last words hears them before it; a carrier sees to it that its own last
+// words are not lost.
+//
+// A carrier resets the exchange of a handler that answers with 101 where it may not, and
+// does not send it.
 package exchange
 
 import (
 	"crypto/tls"
 	"net"
+	"strings"
 )
 
 // A Field is one field line (RFC 9110, section 5). Names are in lower case.
@@ -45,9 +71,36 @@ type RequestHead struct {
 	Carrier string // "h1", "h2", …
 }
 
+// Upgrades says whether a client asks for a WebSocket over HTTP/1.1, and the carrier
+// could give it. Both fields are lists: browsers send "keep-alive, Upgrade". Whether
+// the rest of the handshake is in order is not looked at.
+func (h *RequestHead) Upgrades() bool {
+	return h.Protocol == "" && lists(h.Fields, "upgrade", "websocket") && lists(h.Fields, "connection", "upgrade")
+}
+
+// Handshake says whether a client asks for a WebSocket, in whichever version of HTTP.
+func (h *RequestHead) Handshake() bool {
+	return h.Protocol == "websocket" && h.Method == "CONNECT" || h.Upgrades()
+}
+
+// lists says whether a field is a list with a member, in whatever case.
+func lists(fields []Field, name, member string) bool {
+	for i := range fields {
+		if fields[i].Name != name {
+			continue
+		}
+		for m := range strings.SplitSeq(fields[i].Value, ",") {
+			if strings.EqualFold(strings.Trim(m, " \t"), member) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // A ResponseHead begins a response. It is valid during the call only.
 type ResponseHead struct {
-	Status int
+	Status int // not below 200, but for 101 to a request that [RequestHead.Upgrades]
 	Fields []Field
 }
 

@@ -22,6 +22,11 @@
 //     preflight at all; so to leave out the fields that let the page read the answer
 //     is not enough.
 //
+// For a WebSocket this is all that keeps pages apart, and the browser sends credentials
+// whatever the answer will be. So if the page may call without credentials only, they
+// are taken out of the handshake here. An accepted one has no fields of CORS: it is
+// read by any page that could ask for it.
+//
 // A call without an Origin costs one pass over the names of its fields.
 package cors
 
@@ -119,7 +124,7 @@ func (p *policy) Start(head *exchange.RequestHead, response exchange.Response) e
 	}
 	if head.Method == "GET" || head.Method == "HEAD" {
 		// A cache must not give this answer to a page of another origin.
-		response = &varying{response}
+		response = &varying{Response: response}
 	}
 	return p.next.Start(head, response)
 }
@@ -133,10 +138,25 @@ func (p *policy) page(head, stripped *exchange.RequestHead, a *asked, response e
 		return refuse(head.Method, a.origin, response)
 	case head.Method == "OPTIONS" && a.method != "":
 		return preflight(a, allowed, response)
-	case allowed == own:
-		return p.next.Start(stripped, &varying{response})
+	case allowed == anonymous && head.Handshake():
+		anonymize(stripped)
 	}
-	return p.next.Start(stripped, &exposing{Response: response, origin: a.origin, credentials: allowed == listed})
+	tunnel := head.Protocol != ""
+	if allowed == own {
+		return p.next.Start(stripped, &varying{Response: response, tunnel: tunnel})
+	}
+	return p.next.Start(stripped, &exposing{Response: response, origin: a.origin, credentials: allowed == listed, tunnel: tunnel})
+}
+
+// anonymize takes what a browser adds to a handshake by itself. A page can set none of
+// these fields; what it offers as a subprotocol is its own.
+func anonymize(head *exchange.RequestHead) {
+	head.Fields = slices.DeleteFunc(head.Fields, func(f exchange.Field) bool { return f.Name == "cookie" || f.Name == "authorization" })
+	if head.TLS != nil {
+		state := *head.TLS
+		state.PeerCertificates, state.VerifiedChains = nil, nil
+		head.TLS = &state
+	}
 }
 
 // verdict says what a page may do.

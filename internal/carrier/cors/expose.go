@@ -53,9 +53,14 @@ type exposing struct {
 	exchange.Response
 	origin      string
 	credentials bool
+	tunnel      bool // the request is an extended CONNECT, whose answer no page reads and no cache keeps
 }
 
 func (e *exposing) Head(h *exchange.ResponseHead, end bool) {
+	if e.tunnel || h.Status == 101 {
+		e.Response.Head(&exchange.ResponseHead{Status: h.Status, Fields: without(h.Fields, 0)}, end)
+		return
+	}
 	out := without(h.Fields, 4)
 	names := exposed(out)
 	out = allowOrigin(out, e.origin, e.credentials)
@@ -69,9 +74,16 @@ func (e *exposing) Inform(h *exchange.ResponseHead) {
 
 // varying keeps caches from mixing up answers to pages of several origins, and the
 // backend from saying anything about them.
-type varying struct{ exchange.Response }
+type varying struct {
+	exchange.Response
+	tunnel bool
+}
 
 func (v *varying) Head(h *exchange.ResponseHead, end bool) {
+	if v.tunnel || h.Status == 101 {
+		v.Response.Head(&exchange.ResponseHead{Status: h.Status, Fields: without(h.Fields, 0)}, end)
+		return
+	}
 	out := append(without(h.Fields, 1), exchange.Field{Name: "vary", Value: "Origin"})
 	v.Response.Head(&exchange.ResponseHead{Status: h.Status, Fields: out}, end)
 }

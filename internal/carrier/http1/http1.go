@@ -2,9 +2,13 @@
 // that were accepted and sniffed elsewhere.
 //
 // Framing, and with it the defence against request smuggling, is net/http's: of a
-// length and chunks chunks win, obsolete line folding becomes a space, Upgrade is not
-// followed. What it leaves open is closed here and in package blocking: CONNECT is
-// refused, and a connection whose request was not read to its end is not used again.
+// length and chunks chunks win, obsolete line folding becomes a space. What it leaves
+// open is closed here and in package blocking: CONNECT is refused, and a connection whose
+// request was not read to its end is not used again.
+//
+// A connection that becomes a WebSocket is taken from net/http, which then forgets it,
+// with all timeouts that concern requests: it may be silent as long as its protocol
+// lets it. Stall still bounds its writes, and ServeConn returns when it ends.
 package http1
 
 import (
@@ -17,6 +21,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluice-rpc/sluice/internal/blocking"
@@ -94,7 +99,7 @@ func (s *Server) ServeConn(c net.Conn) {
 }
 
 // Shutdown lets the running requests end, takes no new ones, and closes idle
-// connections, until ctx ends.
+// connections, until ctx ends. WebSockets go on: whoever shuts down ends their calls.
 func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.srv.Shutdown(ctx)
 	<-s.ended
@@ -110,8 +115,11 @@ func (s *Server) Close() {
 
 // connState lets ServeConn return when net/http lets go of a connection.
 func connState(c net.Conn, state http.ConnState) {
-	if state == http.StateClosed || state == http.StateHijacked {
-		c.(*fed).end()
+	switch f := c.(*fed); state {
+	case http.StateClosed:
+		f.end()
+	case http.StateHijacked:
+		f.hijacked.Store(true) // from here on Close is the end
 	}
 }
 
@@ -159,14 +167,25 @@ func (f *feed) Addr() net.Addr { return &net.TCPAddr{} }
 type fed struct {
 	net.Conn
 	idle, head time.Duration
-	begun      bool // a byte has come; net/http reads from one goroutine at a time
+	begun      bool // a byte has come; there is one reader at a time
 	stall      time.Duration
-	set        time.Time // when the deadline was set last; net/http writes from one goroutine at a time
+	set        time.Time // when the deadline was set last; there is one writer at a time
+	hijacked   atomic.Bool
 	once       sync.Once
 	done       chan struct{}
 }
 
 func (f *fed) end() { f.once.Do(func() { close(f.done) }) }
+
+// Close tells of the end of a WebSocket. That of other connections net/http tells, once
+// their handlers have returned.
+func (f *fed) Close() error {
+	err := f.Conn.Close()
+	if f.hijacked.Load() {
+		f.end()
+	}
+	return err
+}
 
 // Write gives each write a while. A quarter of precision is given up for fewer timers.
 func (f *fed) Write(p []byte) (int, error) {

@@ -28,11 +28,13 @@ func (a *Answer) Final() bool { return a.Ended || a.Broken }
 func (a *Answer) Get(name string) string { return exchange.Get(a.Fields, name) }
 
 // A Response records what a handler answers. OnData, if set before Start, is called
-// for each piece of content.
+// for each piece of content. Upgrades, if set before Start, says that the request is for
+// a WebSocket over HTTP/1.1, so that the status may be 101.
 type Response struct {
 	log
-	a      Answer
-	OnData func(n int)
+	a        Answer
+	OnData   func(n int)
+	Upgrades bool
 }
 
 // NewResponse returns an empty Response.
@@ -73,7 +75,7 @@ func (r *Response) Inform(h *exchange.ResponseHead) {
 func (r *Response) Head(h *exchange.ResponseHead, end bool) {
 	r.note(func() {
 		r.rule(r.a.Status == 0 && !r.a.Final(), "Head(%d) after a head or the end", h.Status)
-		r.rule(h.Status >= 200 && h.Status < 1000, "Head(%d)", h.Status)
+		r.rule(h.Status >= 200 && h.Status < 1000 || h.Status == 101 && r.Upgrades, "Head(%d)", h.Status)
 		r.a.Status, r.a.Fields, r.a.Ended = h.Status, slices.Clone(h.Fields), end
 	})
 }

@@ -212,23 +212,28 @@ func (q *Request) Done(delivered bool) {
 	}
 }
 
-// Echo returns a Server that answers 200 with the content of the request as it comes,
+// Echo returns a handler that answers 200, or 101 to who asks for a WebSocket, with the content of the request as it comes,
 // and with the request's trailers. A byte is credited to the client when the client
 // has taken it back, so the windows of both directions are one.
 func Echo() exchange.Handler { return echo{} }
 
 type echo struct{}
 
-func (echo) Start(_ *exchange.RequestHead, response exchange.Response) exchange.Request {
-	return &echoed{response: response}
+func (echo) Start(head *exchange.RequestHead, response exchange.Response) exchange.Request {
+	e := &echoed{response: response, status: 200}
+	if head.Upgrades() {
+		e.status = 101
+	}
+	return e
 }
 
 type echoed struct {
 	response exchange.Response
+	status   int
 	final    atomic.Bool
 }
 
-func (e *echoed) Begin()        { e.response.Head(&exchange.ResponseHead{Status: 200}, false) }
+func (e *echoed) Begin()        { e.response.Head(&exchange.ResponseHead{Status: e.status}, false) }
 func (e *echoed) Data(b []byte) { e.response.Data(b) }
 func (e *echoed) Credit(n int)  { e.response.Credit(n) }
 func (e *echoed) Done(bool)     {}

@@ -21,14 +21,8 @@ func AcceptKey(key string) string {
 }
 
 // Asked says whether a request asks for a WebSocket: by an Upgrade over HTTP/1.1 (RFC
-// 6455, section 4.2.1) or by an extended CONNECT (RFC 8441, section 5). Both Connection
-// and Upgrade are lists: browsers send "keep-alive, Upgrade".
-func Asked(head *exchange.RequestHead) bool {
-	if head.Protocol != "" {
-		return head.Method == "CONNECT" && head.Protocol == "websocket"
-	}
-	return has(head.Fields, "upgrade", "websocket") && has(head.Fields, "connection", "upgrade")
-}
+// 6455, section 4.2.1) or by an extended CONNECT (RFC 8441, section 5).
+func Asked(head *exchange.RequestHead) bool { return head.Handshake() }
 
 // Protocols returns the subprotocols that a client offers, in its order, from all its
 // lines.

@@ -22,13 +22,6 @@ func values(fields []exchange.Field, name string, f func(string)) {
 	}
 }
 
-// has says whether a list has a token, in whatever case.
-func has(fields []exchange.Field, name, token string) bool {
-	found := false
-	values(fields, name, func(v string) { found = found || strings.EqualFold(v, token) })
-	return found
-}
-
 // only returns the value of a field that has to be there once.
 func only(fields []exchange.Field, name string) (value string, count int) {
 	for i := range fields {
