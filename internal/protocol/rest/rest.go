@@ -231,6 +231,9 @@ func (c *call) errorBody(st *rpc.Status) (status int, contentType string, body [
 	if c.style.Envelope && c.binding.info.ServerStreaming && c.errors == ErrorStatus {
 		body = append(append([]byte(`{"error":`), body...), '}')
 	}
+	if c.style.Failure == FailClosed && c.mode == Array && c.errors == ErrorGoogle {
+		body = append(append([]byte{'['}, body...), ']') // what would have been an array is one
+	}
 	return status, contentType, body
 }
 

@@ -198,6 +198,8 @@ func TestStyle(t *testing.T) {
 			`{"code":13,"message":"","details":[{"@type":"type.googleapis.com/test.v1.Nested","id":"","size":0,"more":[]},` +
 				`{"@type":"type.googleapis.com/google.rpc.ResourceInfo","resourceType":"r","resourceName":"","owner":"","description":""}]}` + "\n",
 			`{"code":13,"message":"","details":[{"@type":"type.googleapis.com/test.v1.Nested"},{"@type":"type.googleapis.com/google.rpc.ResourceInfo","resourceType":"r"}]}` + "\n"},
+		{"google errors/array", func(s *Style) { s.Errors, s.Failure = ErrorGoogle, FailClosed }, early(watch, "accept: application/json", rpc.NotFound), statusAndBody,
+			`404 [{"error":{"code":404,"message":"m","status":"NOT_FOUND","details":[]}}]` + "\n", `404 {"code":5,"message":"m","details":[]}` + "\n"},
 		{"no error body", func(s *Style) { s.Errors = ErrorNone }, early("/v1/list", "-", rpc.NotFound), func(_ *trial, a exchangetest.Answer) string {
 			return fmt.Sprint(a.Status, " ", string(a.Body), a.Get("grpc-status"), a.Get("grpc-message"), a.Get("content-type"), a.Get("content-length"))
 		}, "404 5m0", `404 {"code":5,"message":"m","details":[]}` + "\napplication/json38"},
