@@ -52,6 +52,9 @@ type RESTOptions struct {
 	SSENumber    *bool          // events without an id of their own have running numbers
 	SSERetry     *time.Duration // until an EventSource tries again what may succeed then; 0 does not ask it to
 
+	Compress *int  // a unary answer of at least so many bytes is compressed for a client that accepts it; 0 never
+	ETag     *bool // unary GETs have an ETag and are conditional; JSON is written in one order then
+
 	Errors string // what the body of an error is: "status", "problem" (RFC 9457), "google" (AIP-193) or "none"
 
 	// Rules about names: "name", "name-*", "*" pass, "!name" is dropped, "name=other" and
@@ -131,6 +134,7 @@ func optionsOf(s *rest.Style) RESTOptions {
 		EarlyHead: &s.EarlyHead, FirstByte: &s.FirstByte, Heartbeats: &s.Heartbeats,
 		SSEFailure: s.Events.Failure, SSEEnd: &s.Events.End, SSEEndData: &s.Events.EndData, SSEEndFailed: &s.Events.EndFailed,
 		SSENumber: &s.Events.Number, SSERetry: new(time.Duration(s.Events.Retry) * time.Millisecond),
+		Compress: &s.Compress, ETag: &s.ETag,
 		Errors:        s.Errors.String(),
 		RequestFields: s.Request.Rules(), ResponseFields: s.Response.Rules(), TrailerFields: s.Trailer.Rules(),
 		TrailerSection: &s.TrailerSection, Forwarded: &s.Forwarded,
@@ -147,6 +151,7 @@ func (o *RESTOptions) style() (*rest.Style, error) {
 			Failure: o.SSEFailure, End: *o.SSEEnd, EndData: *o.SSEEndData, EndFailed: *o.SSEEndFailed,
 			Number: *o.SSENumber, Retry: int(o.SSERetry.Milliseconds()),
 		},
+		Compress: *o.Compress, ETag: *o.ETag,
 		TrailerSection: *o.TrailerSection, Forwarded: *o.Forwarded,
 	}
 	s.JSON.EmitDefaults, s.JSON.EmitUnpopulated = *o.EmitDefaults, *o.EmitUnpopulated
@@ -155,6 +160,9 @@ func (o *RESTOptions) style() (*rest.Style, error) {
 		return nil, fmt.Errorf("indent is %d: it is between 0 and %d", *o.Indent, maxIndent)
 	}
 	s.JSON.Indent = strings.Repeat(" ", *o.Indent)
+	if *o.Compress < 0 {
+		return nil, fmt.Errorf("compress is %d: it is a number of bytes, or 0 for never", *o.Compress)
+	}
 	if *o.SSERetry < 0 {
 		return nil, fmt.Errorf("the time of an EventSource to try again is %v: it is not below 0", *o.SSERetry)
 	}

@@ -61,6 +61,7 @@ func TestRESTOptions(t *testing.T) {
 		{sluice.RESTOptions{SSEFailure: "error"}, "EventSource gives that name"},
 		{sluice.RESTOptions{SSEFailure: "a\nb"}, "is no line"},
 		{sluice.RESTOptions{SSERetry: new(-time.Second)}, "not below 0"},
+		{sluice.RESTOptions{Compress: new(-1)}, "number of bytes"},
 		{sluice.RESTOptions{RequestFields: []string{"a b"}}, "request_fields: "},
 		{sluice.RESTOptions{ResponseFields: []string{"a b"}}, "response_fields: "},
 		{sluice.RESTOptions{TrailerFields: []string{"a b"}}, "trailer_fields: "},

@@ -69,6 +69,9 @@ func restSettings(prefix string, o *sluice.RESTOptions) []Setting {
 		{Key: "sse_number", Value: maybe(&o.SSENumber, boolean), Help: "events without an id of their own have running numbers"},
 		{Key: "sse_retry", Value: maybe(&o.SSERetry, retry), Help: "until an EventSource tries again what may succeed then; never does not ask it to"},
 
+		{Key: "compress", Value: maybe(&o.Compress, sizeOrNever), Help: "unary answers of at least this size are compressed for who accepts it, or never"},
+		{Key: "etag", Value: maybe(&o.ETag, boolean), Help: "unary GETs have an ETag and are conditional"},
+
 		{Key: "errors", Value: text(&o.Errors), Help: "what the body of an error is: status, problem (RFC 9457), google (AIP-193) or none"},
 
 		{Key: "request_fields", Value: entries(&o.RequestFields), Help: `rules about which fields become metadata: "x-*", "!cookie", "a=b", "grpc-metadata-*=*"`},
@@ -112,6 +115,23 @@ func number(p *int) Value {
 		*p = int(n)
 		return nil
 	}, func() string { return strconv.Itoa(*p) }}
+}
+
+// sizeOrNever is a size, or never, which is 0.
+func sizeOrNever(p *int) Value {
+	v := size(p)
+	return value{v.Type(), func(s string) error {
+		if s == "never" {
+			*p = 0
+			return nil
+		}
+		return v.Set(s)
+	}, func() string {
+		if *p == 0 {
+			return "never"
+		}
+		return v.String()
+	}}
 }
 
 // retry is a time, or never, which is 0.

@@ -25,7 +25,7 @@ func TestRESTSettings(t *testing.T) {
 		if row.Value.String() != "" || !v.Field(i).IsZero() {
 			t.Errorf("%s is set from the start", row.Key)
 		}
-		text := map[string]string{"true or false": "false", "number": "0", "time": "7s", "list": "x", "text": "x"}[row.Value.Type()]
+		text := map[string]string{"true or false": "false", "number": "0", "time": "7s", "size": "7KiB", "list": "x", "text": "x"}[row.Value.Type()]
 		if row.Key == "profile" {
 			text = "envoy"
 		}
