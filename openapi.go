@@ -14,6 +14,7 @@ import (
 	"github.com/sluice-rpc/sluice/internal/blocking"
 	"github.com/sluice-rpc/sluice/internal/exchange"
 	"github.com/sluice-rpc/sluice/internal/openapi"
+	"github.com/sluice-rpc/sluice/internal/protocol/rest"
 	"github.com/sluice-rpc/sluice/internal/schema"
 )
 
@@ -38,6 +39,10 @@ func (g *Gateway) Routes() (routes []Route, problems []error) {
 	for _, f := range o.Files {
 		problems = append(problems, f.Unknown(s)...)
 	}
+	styles, err := newStyles(&g.cfg.REST)
+	if err != nil {
+		return nil, append(problems, err)
+	}
 	byMethod := map[string][]*schema.Rule{}
 	for _, r := range rules {
 		if !slices.ContainsFunc(conflicts, func(err error) bool {
@@ -56,7 +61,7 @@ func (g *Gateway) Routes() (routes []Route, problems []error) {
 				routes = append(routes, Route{Verb: r.Verb, Path: r.Template.String(), Method: name, Kind: kind, Body: r.Body,
 					ResponseBody: r.ResponseBody, Source: r.Source})
 			}
-			if len(byMethod[name]) == 0 {
+			if len(byMethod[name]) == 0 && !styles.style(name).NoRPC {
 				routes = append(routes, Route{Verb: "POST", Path: name, Method: name, Kind: kind, Body: "*", Source: "method path"})
 			}
 		}
@@ -81,7 +86,14 @@ func (g *Gateway) WriteOpenAPI(o OpenAPI, yaml bool) ([]byte, error) {
 
 func (g *Gateway) openAPI(s *schema.Snapshot, o OpenAPI) (*openapi.Document, error) {
 	rules, _ := s.Rules(g.schemas.rules)
-	opt := openapi.Options{Title: o.Title, Version: o.Version, Servers: o.Servers}
+	styles, err := newStyles(&g.cfg.REST)
+	if err != nil {
+		return nil, err
+	}
+	opt := openapi.Options{Title: o.Title, Version: o.Version, Servers: o.Servers,
+		ProtoNames: styles.all.JSON.ProtoNames, EnumNumbers: styles.all.JSON.EnumNumbers,
+		Method: func(name string) openapi.Method { return openAPIMethod(styles.style(name)) },
+	}
 	if o.Bearer {
 		opt.Security = append(opt.Security, openapi.Security{})
 	}
@@ -89,6 +101,22 @@ func (g *Gateway) openAPI(s *schema.Snapshot, o OpenAPI) (*openapi.Document, err
 		opt.Security = append(opt.Security, openapi.Security{Header: o.APIKey})
 	}
 	return openapi.New(s, rules, opt)
+}
+
+// openAPIMethod says of a method's style what a document has.
+func openAPIMethod(s *rest.Style) openapi.Method {
+	m := openapi.Method{RulesOnly: s.NoRPC, JSONLines: s.Document == rest.NDJSON, Envelope: s.Envelope, NoMark: s.Failure != rest.FailMark,
+		Failure: s.Events.Failure, NoEnd: !s.Events.End, Off: map[string]bool{}}
+	for mode := rest.NDJSON; mode <= rest.Delimited; mode++ {
+		m.Off[mode.String()] = s.Off.Has(mode)
+	}
+	switch s.Errors {
+	case rest.ErrorGoogle:
+		m.Errors = "google"
+	case rest.ErrorNone:
+		m.Errors = "none"
+	}
+	return m
 }
 
 // ServeOpenAPI serves the document, made anew when the services have changed: in YAML if

@@ -115,3 +115,17 @@ func TestRoutes(t *testing.T) {
 		t.Errorf("got %v", problems)
 	}
 }
+
+// TestOpenAPIOfProfile: the document is of REST as it was configured.
+func TestOpenAPIOfProfile(t *testing.T) {
+	off := []string{"rpc"}
+	_, g := startGateway(t, sluice.Config{Backends: []sluice.Backend{{Handler: http.NotFoundHandler()}}, DescriptorSets: [][]byte{descriptorSet(t, "S", "A", "B")},
+		REST: sluice.REST{Overrides: map[string]sluice.RESTOptions{"t.S/A": {Disable: off}}}})
+	b, err := g.WriteOpenAPI(sluice.OpenAPI{}, false)
+	if err != nil || strings.Contains(string(b), `"/t.S/A"`+": {") || !strings.Contains(string(b), `"/t.S/B"`+": {") {
+		t.Errorf("%v: %s", err, b)
+	}
+	if routes, _ := g.Routes(); len(routes) != 1 || routes[0].Method != "/t.S/B" {
+		t.Errorf("got %+v", routes)
+	}
+}

@@ -17,6 +17,25 @@ type Options struct {
 	Version  string     // of the API; if "", "0"
 	Servers  []string   // URLs; none is where the document comes from
 	Security []Security // any one of them is enough; none is not said
+
+	ProtoNames  bool // in JSON fields are called as in the .proto file
+	EnumNumbers bool // and enums are numbers
+
+	// Method says what is special about a method, "/package.Service/Method"; nil is nothing.
+	Method func(name string) Method
+}
+
+// A Method is how a method is reached and answers. The zero value is the usual way
+// (docs/protocols/rest-streams.md).
+type Method struct {
+	RulesOnly bool            // its own path does not reach it
+	Off       map[string]bool // the modes of streams that it does not have: ndjson, sse, array, seq, delimited
+	JSONLines bool            // a stream in application/json is not an array, but one document a line
+	Envelope  bool            // messages of streams are {"result":…}, and failures {"error":…}
+	NoMark    bool            // a stream that fails does not end with {"@error":…}
+	Failure   string          // the name of the event of a failure; "" is failure
+	NoEnd     bool            // no event EOS at the end
+	Errors    string          // "google" for {"error":…} (https://google.aip.dev/193), "none" for no content
 }
 
 // A Security is a way in which clients say who they are: a bearer token (RFC 6750), or a
@@ -41,8 +60,12 @@ func (d *Document) YAML() []byte { return append(appendYAML(nil, d.root, 0)[1:],
 // New describes the services of s that have a method with one of the rules, or one without
 // any. Of rules that take the same requests the first counts, as in [schema.NewTable].
 func New(s *schema.Snapshot, rules []*schema.Rule, o Options) (*Document, error) {
+	if o.Method == nil {
+		o.Method = func(string) Method { return Method{} }
+	}
 	b := &builder{
-		paths: map[string]*object{}, taken: map[string]bool{}, ids: map[string]int{}, names: map[string]protoreflect.Descriptor{},
+		options: &o,
+		paths:   map[string]*object{}, taken: map[string]bool{}, ids: map[string]int{}, names: map[string]protoreflect.Descriptor{},
 		byFile: map[[2]protoreflect.FileDescriptor]bool{}, tags: map[string]protoreflect.ServiceDescriptor{}, needs: map[string]bool{},
 		comments: map[protoreflect.Descriptor]string{},
 	}
@@ -60,7 +83,7 @@ func New(s *schema.Snapshot, rules []*schema.Rule, o Options) (*Document, error)
 			continue
 		}
 		for i := range sd.Methods().Len() {
-			if md := sd.Methods().Get(i); !ruled[methodName(md)] {
+			if md := sd.Methods().Get(i); !ruled[methodName(md)] && !o.Method(methodName(md)).RulesOnly {
 				b.unruled(md)
 			}
 			if b.size > maxDocument {
@@ -89,7 +112,8 @@ func methodName(md protoreflect.MethodDescriptor) string {
 
 // A builder holds a document that is being made.
 type builder struct {
-	size int
+	options *Options
+	size    int
 
 	paths map[string]*object // path items by path
 	order []string           // of paths
@@ -109,6 +133,14 @@ type builder struct {
 type component struct {
 	name string
 	desc protoreflect.Descriptor
+}
+
+// jsonName returns what a field is called in JSON.
+func (b *builder) jsonName(fd protoreflect.FieldDescriptor) string {
+	if b.options.ProtoNames {
+		return fd.TextName()
+	}
+	return fd.JSONName()
 }
 
 func (b *builder) object() *object { return &object{size: &b.size} }

@@ -324,3 +324,77 @@ func TestSingular(t *testing.T) {
 		}
 	}
 }
+
+// TestMethod: what is special about methods.
+func TestMethod(t *testing.T) {
+	s := compile(t, `syntax = "proto3"; package p; import "google/api/annotations.proto"; enum E { A = 0; B = 2; }
+		message M { string long_name = 1; E kind = 2; }
+		service S {
+			rpc Do(M) returns (M) { option (google.api.http) = {get: "/do"}; }
+			rpc Feed(M) returns (stream M) { option (google.api.http) = {get: "/feed"}; }
+			rpc Plain(M) returns (M);
+		}`)
+	rules, _ := s.Rules(schema.RuleOptions{})
+	with := func(o Options, m Method) *Document {
+		t.Helper()
+		o.Method = func(string) Method { return m }
+		d, err := New(s, rules, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	d := with(Options{ProtoNames: true, EnumNumbers: true}, Method{RulesOnly: true})
+	if got := keys(at(t, d, "paths")); got["/p.S/Plain"] || len(got) != 2 {
+		t.Error(got)
+	}
+	if got := keys(at(t, d, "components", "schemas", "p.M", "properties")); !got["long_name"] || got["longName"] {
+		t.Error(got)
+	}
+	if p := at(t, d, "paths", "/do", "get", "parameters").([]any)[0].(map[string]any); p["name"] != "long_name" {
+		t.Error(p)
+	}
+	if e := at(t, d, "components", "schemas", "p.E").(map[string]any); e["type"] != "integer" || e["description"] != "* 0: A\n* 2: B" {
+		t.Error(e)
+	}
+	feed := func(d *Document) any { return at(t, d, "paths", "/feed", "get", "responses", "200", "content") }
+	if got, want := keys(feed(with(Options{}, Method{Off: map[string]bool{"sse": true, "seq": true, "delimited": true, "array": true}}))), map[string]bool{typeNDJSON: true}; !reflect.DeepEqual(got, want) {
+		t.Error(got)
+	}
+	if got, want := keys(feed(with(Options{}, Method{Off: map[string]bool{"ndjson": true, "array": true}, JSONLines: true}))),
+		map[string]bool{typeJSON: true, typeSeq: true, typeSSE: true, typeProtobuf: true}; !reflect.DeepEqual(got, want) {
+		t.Error(got)
+	}
+	lines := func(m Method) string {
+		b, err := json.Marshal(at(t, with(Options{}, m), "paths", "/feed", "get", "responses", "200", "content", typeNDJSON))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	if got := lines(Method{}); !strings.Contains(got, "@error") {
+		t.Error(got)
+	}
+	if got := lines(Method{NoMark: true}); strings.Contains(got, "@error") {
+		t.Error(got)
+	}
+	if got := lines(Method{Envelope: true}); !strings.Contains(got, `"result":{"$ref":"#/components/schemas/p.M"}`) || strings.Contains(got, "@error") {
+		t.Error(got)
+	}
+	events := at(t, with(Options{}, Method{Failure: "oops", NoEnd: true}), "paths", "/feed", "get", "responses", "200", "content", typeSSE, "schema", "description")
+	if events != "One for each event. One named `oops` has a google.rpc.Status as its data." {
+		t.Error(events)
+	}
+	for kind, want := range map[string]string{"": "Error", "google": "GoogleError", "none": "NoContentError"} {
+		d := with(Options{}, Method{Errors: kind})
+		if got := at(t, d, "paths", "/do", "get", "responses", "default", "$ref"); got != "#/components/responses/"+want {
+			t.Errorf("%q: %v", kind, got)
+		}
+		at(t, d, "components", "responses", want)
+		var all any
+		if err := json.Unmarshal(d.JSON(), &all); err != nil {
+			t.Fatal(err)
+		}
+		refs(t, all, all)
+	}
+}

@@ -74,9 +74,9 @@ func (b *builder) message(md protoreflect.MessageDescriptor, without map[string]
 		if without[string(fd.Name())] {
 			continue
 		}
-		properties.set(fd.JSONName(), b.field(fd))
+		properties.set(b.jsonName(fd), b.field(fd))
 		if isRequired(fd) {
-			required = append(required, fd.JSONName())
+			required = append(required, b.jsonName(fd))
 		}
 	}
 	var both []any
@@ -85,7 +85,7 @@ func (b *builder) message(md protoreflect.MessageDescriptor, without map[string]
 		if od.IsSynthetic() {
 			continue
 		}
-		names := oneof(od, without)
+		names := b.oneof(od, without)
 		if len(names) < 2 {
 			continue
 		}
@@ -103,10 +103,10 @@ func (b *builder) message(md protoreflect.MessageDescriptor, without map[string]
 	return s
 }
 
-func oneof(od protoreflect.OneofDescriptor, without map[string]bool) (names []string) {
+func (b *builder) oneof(od protoreflect.OneofDescriptor, without map[string]bool) (names []string) {
 	for i := range od.Fields().Len() {
 		if fd := od.Fields().Get(i); !without[string(fd.Name())] {
-			names = append(names, fd.JSONName())
+			names = append(names, b.jsonName(fd))
 		}
 	}
 	return names
@@ -204,7 +204,15 @@ func (b *builder) enum(ed protoreflect.EnumDescriptor) *object {
 			texts = append(texts, "* `"+string(v.Name())+"`: "+text)
 		}
 	}
-	return b.object().set("type", "string").set("enum", names).
+	s := b.object().set("type", "string").set("enum", names)
+	if b.options.EnumNumbers {
+		s = b.object().set("type", "integer").set("format", "int32")
+		for i := range names {
+			names[i] = fmt.Sprintf("%d: %s", ed.Values().Get(i).Number(), names[i])
+		}
+		texts = append([]string{"* " + strings.Join(names, "\n* ")}, texts...)
+	}
+	return s.
 		set("description", paragraphs(b.comment(ed), strings.Join(texts, "\n"))).set("deprecated", deprecated(ed))
 }
 

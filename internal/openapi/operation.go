@@ -91,11 +91,24 @@ func (b *builder) operation(md protoreflect.MethodDescriptor, parameters []any, 
 	}
 	op.set("description", paragraphs(notes...)).set("operationId", b.id(md)).set("parameters", parameters).set("requestBody", request)
 	failure, schema := "Error", "google.rpc.Status"
+	special := b.options.Method(methodName(md))
+	switch special.Errors {
+	case "google":
+		failure = "GoogleError"
+	case "none":
+		failure = "NoContentError"
+	}
 	if r == nil && !md.IsStreamingClient() && !md.IsStreamingServer() {
 		failure, schema = "ConnectError", "connect.Error" // docs/protocols/negotiation.md, rule 7
 	}
-	b.needs[failure], b.needs[schema], b.needs["problem"] = true, true, true
-	responses := b.object().set("200", b.response(md, r)).
+	b.needs[failure] = true
+	if failure != "NoContentError" {
+		b.needs[schema] = true
+	}
+	if failure == "Error" || failure == "ConnectError" {
+		b.needs["problem"] = true
+	}
+	responses := b.object().set("200", b.response(md, r, &special)).
 		set("default", b.object().set("$ref", "#/components/responses/"+failure))
 	return op.set("responses", responses).set("deprecated", deprecated(md)).set("x-grpc-method", methodName(md))
 }
@@ -136,7 +149,7 @@ func (b *builder) requestBody(md protoreflect.MethodDescriptor, body string, r *
 	}
 	content := b.object()
 	if md.IsStreamingClient() {
-		b.sequences(content, item, "")
+		b.sequences(content, item, "", &Method{})
 	} else {
 		content.set(typeJSON, b.object().set("schema", item))
 	}
@@ -172,7 +185,7 @@ func (b *builder) requires(md protoreflect.MessageDescriptor, bound []string) bo
 	return false
 }
 
-func (b *builder) response(md protoreflect.MethodDescriptor, r *schema.Rule) *object {
+func (b *builder) response(md protoreflect.MethodDescriptor, r *schema.Rule, special *Method) *object {
 	text, _ := split(b.comment(md.Output()))
 	if text == "" || md.Output().FullName().Parent() == "google.protobuf" {
 		text = "OK"
@@ -195,22 +208,46 @@ func (b *builder) response(md protoreflect.MethodDescriptor, r *schema.Rule) *ob
 	if !md.IsStreamingServer() {
 		return response.set("content", content.set(typeJSON, b.object().set("schema", item)))
 	}
-	b.needs["google.rpc.Status"] = true
-	b.sequences(content, item, " A stream that fails ends with `{\"@error\": …}`, a google.rpc.Status.")
-	event := b.object().set("type", "object").set("required", []string{"data"}).
-		set("description", "One for each event. The last is `EOS`; one named `failure` has a google.rpc.Status as its data.").
-		set("properties", b.object().
-			set("id", b.object().set("type", "string")).
-			set("event", b.object().set("type", "string")).
-			set("retry", b.object().set("type", "integer")).
-			set("data", b.object().set("type", "string").set("contentMediaType", typeJSON).set("contentSchema", item)))
-	content.set(typeSSE, b.object().set("schema", event))
-	content.set(typeProtobuf, b.object().set("schema", b.object().set("description", "Messages as protobuf, each after its length as a varint.")))
+	b.stream(content, item, special)
 	return response.set("content", content)
 }
 
+// stream adds the forms of a streamed response.
+func (b *builder) stream(content, item *object, special *Method) {
+	b.needs["google.rpc.Status"] = true
+	more := " A stream that fails ends with `{\"@error\": …}`, a google.rpc.Status."
+	switch {
+	case special.Envelope:
+		item = b.object().set("type", "object").set("properties", b.object().set("result", item).
+			set("error", b.object().set("$ref", "#/components/schemas/google.rpc.Status")))
+		more = ""
+	case special.NoMark:
+		more = ""
+	}
+	b.sequences(content, item, more, special)
+	if !special.Off["sse"] {
+		failure, text := special.Failure, "One for each event."
+		if failure == "" {
+			failure = "failure"
+		}
+		if !special.NoEnd {
+			text += " The last is `EOS`."
+		}
+		content.set(typeSSE, b.object().set("schema", b.object().set("type", "object").set("required", []string{"data"}).
+			set("description", text+" One named `"+failure+"` has a google.rpc.Status as its data.").
+			set("properties", b.object().
+				set("id", b.object().set("type", "string")).
+				set("event", b.object().set("type", "string")).
+				set("retry", b.object().set("type", "integer")).
+				set("data", b.object().set("type", "string").set("contentMediaType", typeJSON).set("contentSchema", item)))))
+	}
+	if !special.Off["delimited"] {
+		content.set(typeProtobuf, b.object().set("schema", b.object().set("description", "Messages as protobuf, each after its length as a varint.")))
+	}
+}
+
 // sequences adds the forms of many messages in JSON.
-func (b *builder) sequences(content, item *object, more string) {
+func (b *builder) sequences(content, item *object, more string, special *Method) {
 	with := func(text string) *object {
 		one := b.object()
 		if item.has("description") || len(item.members) != 1 {
@@ -220,9 +257,19 @@ func (b *builder) sequences(content, item *object, more string) {
 		}
 		return b.object().set("schema", one.set("description", text+more))
 	}
-	content.set(typeNDJSON, with("The schema of one message. Each is a JSON document and a line feed."))
-	content.set(typeJSON, b.object().set("schema", b.object().set("type", "array").set("items", item)))
-	content.set(typeSeq, with("The schema of one message. Each is a record of a JSON text sequence (RFC 7464)."))
+	const lines = "The schema of one message. Each is a JSON document and a line feed."
+	if !special.Off["ndjson"] {
+		content.set(typeNDJSON, with(lines))
+	}
+	switch {
+	case special.JSONLines:
+		content.set(typeJSON, with(lines))
+	case !special.Off["array"]:
+		content.set(typeJSON, b.object().set("schema", b.object().set("type", "array").set("items", item)))
+	}
+	if !special.Off["seq"] {
+		content.set(typeSeq, with("The schema of one message. Each is a record of a JSON text sequence (RFC 7464)."))
+	}
 }
 
 // binary is the content of a google.api.HttpBody.

@@ -46,7 +46,7 @@ func (q *querier) message(md protoreflect.MessageDescriptor, path, name string, 
 			return
 		}
 		fd := md.Fields().Get(i)
-		fieldPath, fieldName := path+string(fd.Name()), name+fd.JSONName()
+		fieldPath, fieldName := path+string(fd.Name()), name+q.b.jsonName(fd)
 		if slices.Contains(q.bound, fieldPath) {
 			continue
 		}

@@ -85,7 +85,14 @@ var wellKnownComponents = map[string]func(*builder) *object{
 
 // errorResponses are what operations answer when a call has failed before the first byte.
 var errorResponses = map[string]func(*builder) *object{
-	"Error":        func(b *builder) *object { return b.failure("google.rpc.Status") },
+	"Error": func(b *builder) *object { return b.failure("google.rpc.Status") },
+	"GoogleError": func(b *builder) *object {
+		body := b.object().set("type", "object").set("properties", b.object().set("error", b.object().set("$ref", "#/components/schemas/google.rpc.Status")))
+		return b.object().set("description", "The call has failed.").set("content", b.object().set(typeJSON, b.object().set("schema", body)))
+	},
+	"NoContentError": func(b *builder) *object {
+		return b.object().set("description", "The call has failed: the fields grpc-status and grpc-message say why.")
+	},
 	"ConnectError": func(b *builder) *object { return b.failure("connect.Error") },
 }
 
