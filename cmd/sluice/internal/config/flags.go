@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -17,7 +16,13 @@ func AddFlags(fs *pflag.FlagSet) { addFlags(fs, func(string) bool { return true 
 func AddSchemaFlags(fs *pflag.FlagSet, openapi bool) {
 	addFlags(fs, func(key string) bool {
 		group, _, _ := strings.Cut(key, ".")
-		return slices.Contains([]string{"backend_tls", "schema", "proto_paths"}, group) || key == "rest.http_rules" || key == "rest.naming" || openapi && group == "openapi"
+		switch group {
+		case "backend_tls", "schema", "proto_paths":
+			return true
+		case "rest":
+			return key == "rest.http_rules" || key == "rest.naming" || openapi && key != "rest.openapi"
+		}
+		return openapi && group == "openapi"
 	})
 }
 
