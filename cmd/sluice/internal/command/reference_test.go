@@ -7,9 +7,11 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/sluice-rpc/sluice"
 	"github.com/sluice-rpc/sluice/cmd/sluice/internal/config"
 )
 
@@ -55,7 +57,51 @@ func TestReference(t *testing.T) {
 	check(t, "config.md", "keys", keys.String())
 	check(t, "limits.md", "limits", limits.String())
 	check(t, "limits.md", "timeouts", timeouts.String())
+	check(t, "../rest.md", "options", restOptions())
+	check(t, "../rest.md", "profiles", restProfiles(t))
 	check(t, "cli.md", "help", strings.TrimSuffix(help.String(), "\n"))
+}
+
+// restOptions is the table of options.
+func restOptions() string {
+	var b strings.Builder
+	b.WriteString("| key of `rest` | |\n| --- | --- |\n")
+	for _, s := range config.RESTSettings(&sluice.RESTOptions{}) {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", strings.TrimPrefix(s.Key, "rest."), s.Help)
+	}
+	return b.String()
+}
+
+// restProfiles is the table of what profiles have otherwise than the default.
+func restProfiles(t *testing.T) string {
+	names := sluice.RESTProfiles()
+	var rows [][]string // by option, and profile
+	for i, name := range names {
+		o, err := sluice.RESTProfile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for j, s := range config.RESTSettings(&o) {
+			if i == 0 {
+				rows = append(rows, []string{strings.TrimPrefix(s.Key, "rest.")})
+			}
+			rows[j] = append(rows[j], s.Value.String())
+		}
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "| | `%s` |\n|%s\n", strings.Join(names, "` | `"), strings.Repeat(" --- |", len(names)+1))
+	for _, row := range rows[1:] { // the first is the profile's name
+		if !slices.ContainsFunc(row[2:], func(s string) bool { return s != row[1] }) {
+			continue
+		}
+		for i, s := range row[1:] {
+			if row[i+1] = code(s); len(s) > 60 {
+				row[i+1] = "see below"
+			}
+		}
+		fmt.Fprintf(&b, "| `%s` | %s |\n", row[0], strings.Join(row[1:], " | "))
+	}
+	return b.String()
 }
 
 func code(s string) string {
