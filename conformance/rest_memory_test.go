@@ -237,7 +237,9 @@ func TestBodiesMemory(t *testing.T) {
 	const size = 200 << 20
 	var code int
 	var body string
-	up := s.peak(t, func() { code, body = s.send(t, "PUT", "/upload", io.LimitReader(zeros{}, size), "content-type", "text/plain") })
+	up := s.peak(t, func() {
+		code, body = s.send(t, "PUT", "/upload", io.LimitReader(zeros{}, size), "content-type", "text/plain")
+	})
 	var answer int
 	if _, err := fmt.Sscanf(body, `{"n":"%d"}`, &answer); err != nil || code != 200 || answer < size {
 		t.Errorf("upload: %d %s", code, body)
