@@ -8,7 +8,9 @@
 //
 // Elsewhere a call has no goroutine. Here it has: ServeHTTP is called on one, and adds
 // a second only while a request is still being read when its response begins; Handler
-// runs each exchange on one. Both are waited for before the exchange is over.
+// runs each exchange on one. Both are waited for before the exchange is over. A WebSocket
+// over HTTP/1.1 has two goroutines while it is open: net/http's connection is hijacked,
+// one reads it and the other writes.
 //
 // Neither side ever blocks who pushes. What comes is queued, and bounded by credit: a
 // pusher has at most its window of 64 KiB outstanding, and credit is given when the
@@ -28,6 +30,9 @@
 //     seen when credit comes, or when the response is written.
 //   - Middleware whose ResponseWriter has no Unwrap takes full duplex from HTTP/1.1: the
 //     response begins when the request has ended.
+//   - Middleware whose ResponseWriter has neither Hijack nor Unwrap takes WebSockets from
+//     HTTP/1.1: their handshake is then passed on as an ordinary GET. A hijacked
+//     connection is not known to its http.Server any more.
 //   - *grpc.Server reads a request as fast as it comes into a queue of its own when it
 //     serves as an http.Handler; its credit does not bound what it keeps.
 package blocking

@@ -281,8 +281,12 @@ func (c *Conn) requestBlock() error {
 	s.length = length
 	s.recvEnded = bl.end
 	c.mu.Unlock()
-	if large {
-		return c.tooLarge(s)
+	switch {
+	case large:
+		c.cfg.LimitHit("header_bytes")
+		return c.refuse(s, 431)
+	case p.method == "CONNECT" && p.seen&16 == 0:
+		return c.refuse(s, 501) // this is not a forward proxy
 	}
 
 	// The fields go to the start, and the block gets an old slice in their place.
@@ -308,11 +312,10 @@ func (c *Conn) requestBlock() error {
 	return nil
 }
 
-// tooLarge answers a request whose head is larger than the limit.
-func (c *Conn) tooLarge(s *stream) error {
-	c.cfg.LimitHit("header_bytes")
+// refuse answers a request that no handler is to see.
+func (c *Conn) refuse(s *stream, status int) error {
 	c.mu.Lock()
-	c.encodeResponse(s, &exchange.ResponseHead{Status: 431}, true)
+	c.encodeResponse(s, &exchange.ResponseHead{Status: status}, true)
 	s.started, s.ended, s.told = true, true, true
 	s.req = nowhere{}
 	c.mu.Unlock()

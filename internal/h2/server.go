@@ -11,10 +11,21 @@ var timeNow = time.Now
 // serverStream is a stream as the handler sees it: the place of a response.
 type serverStream stream
 
-func (ss *serverStream) Inform(h *exchange.ResponseHead) { (*stream)(ss).serverHead(h, false, true) }
+func (ss *serverStream) Inform(h *exchange.ResponseHead) {
+	if h.Status != 101 { // RFC 9113, section 8.6
+		(*stream)(ss).serverHead(h, false, true)
+	}
+}
 
 func (ss *serverStream) Head(h *exchange.ResponseHead, end bool) {
-	(*stream)(ss).serverHead(h, end, false)
+	switch {
+	case h.Status >= 200:
+		(*stream)(ss).serverHead(h, end, false)
+	case end:
+		ss.Reset(exchange.InternalError, nil)
+	default: // an Upgrade is of HTTP/1.1 (RFC 9113, section 8.6); its handler has still to end
+		(*stream)(ss).fail(exchange.InternalError, exchange.InternalError)
+	}
 }
 
 func (ss *serverStream) Data(b []byte) { (*stream)(ss).send(b) }
