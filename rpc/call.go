@@ -23,6 +23,10 @@ type Call struct {
 	Encoding        string   // how messages whose prefix says so are compressed; "" is identity
 	AcceptEncodings []string // what the client can decompress, in its order of preference; nil is identity only
 
+	// Ahead is how many request bytes may come beyond the window, from a translator that
+	// has to write whole messages anew, and answers for the memory of what it sends ahead.
+	Ahead int
+
 	Authority string // the host the client asked for
 	UserAgent string // the client's own name for itself
 	Peer      Peer

@@ -2,8 +2,8 @@ package rpc
 
 import "sync"
 
-// HoldMax bounds what a Hold keeps: one default window, and one Data more, whatever its
-// size. A client within its window never reaches it, since what is held is not
+// HoldMax bounds what a Hold keeps: one default window, what [Call] says of Ahead, and one
+// Data more, whatever its size. A client within its window never reaches it, since what is held is not
 // credited; a protocol that had to assemble a message hands it over in one Data.
 const HoldMax = WindowDefault
 
@@ -169,9 +169,9 @@ func (h *Hold) Data(b []byte) {
 		h.next.Data(b)
 		return
 	}
-	if len(h.kept) >= HoldMax {
+	if len(h.kept) >= HoldMax+h.call.Ahead {
 		h.mu.Unlock()
-		h.Cancel(Errorf(ResourceExhausted, "client sent more than %d bytes ahead of its window", HoldMax))
+		h.Cancel(Errorf(ResourceExhausted, "client sent more than %d bytes ahead of its window", HoldMax+h.call.Ahead))
 		return
 	}
 	h.kept = append(h.kept, b...)

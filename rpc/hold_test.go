@@ -266,10 +266,17 @@ func TestHoldRace(t *testing.T) {
 }
 
 func TestHoldIsBounded(t *testing.T) {
+	for _, ahead := range []int{0, 1000} {
+		testHoldIsBounded(t, ahead)
+	}
+}
+
+func testHoldIsBounded(t *testing.T, ahead int) {
 	c := &client{over: make(chan struct{}), begun: true}
-	h := NewHold(&Call{}, c, nil)
+	h := NewHold(&Call{Ahead: ahead}, c, nil)
 	h.Begin()
-	h.Data(make([]byte, HoldMax))
+	h.Data(make([]byte, HoldMax-1))
+	h.Data(make([]byte, ahead+1))
 	if len(c.ends) != 0 {
 		t.Fatal("a whole window was refused")
 	}

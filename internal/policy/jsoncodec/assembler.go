@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
+	"sync/atomic"
 
 	"github.com/sluice-rpc/sluice/internal/compress"
 	"github.com/sluice-rpc/sluice/internal/transcode"
@@ -18,9 +20,10 @@ type assembler struct {
 	encoding string // of messages whose prefix says that they are compressed
 	ledger   ledger.Ledger
 
-	buf     []byte // a message that is not whole, with its prefix; charged
-	scratch []byte // a message as it is sent on
-	count   int    // messages that were whole
+	waits   atomic.Int64 // bytes that were sent on and not taken; charged
+	buf     []byte       // a message that is not whole, with its prefix; charged
+	scratch []byte       // a message as it is sent on
+	count   int          // messages that were whole
 }
 
 func (a *assembler) init(h *handler, encoding string) { a.h, a.encoding = h, encoding }
@@ -98,20 +101,50 @@ func (a *assembler) status(err error, code rpc.Code, direction string) rpc.Statu
 	return rpc.Errorf(code, "%s: %v", what, err)
 }
 
-// begin returns where a message is written, after the place for its prefix.
-func (a *assembler) begin() []byte {
-	return append(a.scratch[:0], make([]byte, envelope.PrefixLen)...)
+// begin returns where a message is written that is about as long as n bytes, after the
+// place for its prefix.
+func (a *assembler) begin(n int) []byte {
+	if a.scratch == nil {
+		return make([]byte, envelope.PrefixLen, envelope.PrefixLen+n)
+	}
+	return a.scratch[:envelope.PrefixLen]
 }
 
 // end notes a message that was written, with its prefix, before the credit for it can
-// come.
-func (a *assembler) end(out []byte) []byte {
+// come. It is charged until it is taken: its input was credited on receipt, or is a bomb
+// that fits into a window, so that nothing else bounds what waits.
+func (a *assembler) end(out []byte) ([]byte, error) {
+	if !a.h.o.Reserve(len(out)) {
+		return nil, errMemory
+	}
+	a.waits.Add(int64(len(out)))
 	envelope.Append(out[:0], 0, len(out)-envelope.PrefixLen)
 	a.ledger.Put(0, len(out))
 	if cap(out) <= keepScratch {
 		a.scratch = out
 	}
-	return out
+	return out, nil
+}
+
+// credit says how many bytes that came are taken now that n more of those that were sent
+// on are.
+func (a *assembler) credit(n int) int {
+	a.settle(int64(n))
+	return a.ledger.Credit(n)
+}
+
+// settle gives back what was charged for n bytes that waited.
+func (a *assembler) settle(n int64) {
+	for {
+		w := a.waits.Load()
+		taken := min(n, w)
+		if a.waits.CompareAndSwap(w, w-taken) {
+			if taken > 0 {
+				a.h.o.Reserve(-int(taken))
+			}
+			return
+		}
+	}
 }
 
 // keep keeps a piece of a message.
@@ -151,4 +184,10 @@ func (a *assembler) drop() {
 func (a *assembler) free() int {
 	a.drop()
 	return a.ledger.Rest()
+}
+
+// done is for the end of the call, when nothing waits any more.
+func (a *assembler) done() {
+	a.drop()
+	a.settle(math.MaxInt64)
 }

@@ -44,11 +44,14 @@ func (c *call) Data(b []byte) {
 // decode sends a message as protobuf.
 func (c *call) decode(message []byte) error {
 	a := &c.request
-	out, err := c.in.AppendWire(a.begin(), message, c.h.decode)
+	out, err := c.in.AppendWire(a.begin(len(message)), message, c.h.decode)
 	if err != nil {
 		return err
 	}
-	c.next.Data(a.end(out))
+	if out, err = a.end(out); err != nil {
+		return err
+	}
+	c.next.Data(out)
 	return nil
 }
 
@@ -78,14 +81,15 @@ func (c *call) Cancel(cause rpc.Status) { c.next.Cancel(cause) }
 
 // Credit implements [rpc.Request].
 func (c *call) Credit(n int) {
-	if n = c.answer.ledger.Credit(n); n > 0 {
+	if n = c.answer.credit(n); n > 0 {
 		c.next.Credit(n)
 	}
 }
 
 // Done implements [rpc.Request].
 func (c *call) Done(o rpc.Outcome) {
-	c.request.free()
+	c.request.done()
+	c.answer.done()
 	c.next.Done(o)
 }
 
@@ -121,11 +125,14 @@ func (t *toClient) Data(b []byte) {
 // encode sends a message as JSON.
 func (t *toClient) encode(message []byte) error {
 	a := &t.answer
-	out, err := t.out.AppendJSON(a.begin(), message, &t.written)
+	out, err := t.out.AppendJSON(a.begin(2*len(message)), message, &t.written)
 	if err != nil {
 		return err
 	}
-	t.response.Data(a.end(out))
+	if out, err = a.end(out); err != nil {
+		return err
+	}
+	t.response.Data(out)
 	return nil
 }
 
@@ -144,7 +151,7 @@ func (t *toClient) End(st rpc.Status, trailer rpc.Metadata) {
 
 // Credit implements [rpc.Response].
 func (t *toClient) Credit(n int) {
-	if n = t.request.ledger.Credit(n); n > 0 {
+	if n = t.request.credit(n); n > 0 {
 		t.response.Credit(n)
 	}
 }

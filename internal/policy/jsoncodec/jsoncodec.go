@@ -57,6 +57,10 @@ func New(next rpc.Handler, o Options) rpc.Handler {
 	return &handler{next, o, o.decodeOptions()}
 }
 
+// maxExpansion is about how many times longer than JSON its protobuf can be: "0," of a
+// list of doubles that is not packed has two bytes as JSON, and up to thirteen otherwise.
+const maxExpansion = 8
+
 // encodings are what the gateway decompresses. Nobody changes it.
 var encodings = compress.Names()
 
@@ -83,6 +87,7 @@ func (h *handler) Start(c *rpc.Call, response rpc.Response) rpc.Request {
 	t.request.init(h, c.Encoding)
 	t.answer.init(h, "")
 	c.Codec, c.Encoding, c.AcceptEncodings = "proto", "", nil
+	c.Ahead = h.o.MaxMessage + maxExpansion*rpc.WindowDefault
 	t.next = h.next.Start(c, (*toClient)(t))
 	return t
 }

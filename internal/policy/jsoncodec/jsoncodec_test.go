@@ -27,6 +27,9 @@ func TestCall(t *testing.T) {
 					return join(env(1, pack(b)))
 				}
 				r := newTrial(t).start(method, encoding)
+				if r.call.Ahead < maxMessage {
+					t.Errorf("only %d bytes may come ahead", r.call.Ahead)
+				}
 				if r.call.Codec != "proto" || r.call.Encoding != "" || r.call.AcceptEncodings != nil {
 					t.Errorf("the backend got the codec %q, and %q %q", r.call.Codec, r.call.Encoding, r.call.AcceptEncodings)
 				}
@@ -317,8 +320,8 @@ func TestCredit(t *testing.T) {
 			is("three more", len(msg)+600)
 			take(second)
 			is("taken", 2*len(msg))
-			if r.mem.peak > len(msg) {
-				t.Errorf("%d bytes were reserved for messages of %d", r.mem.peak, len(msg))
+			if r.mem.held != 3*second { // what waits is charged, whoever was credited for it
+				t.Errorf("%d bytes are reserved while three messages of %d wait", r.mem.held, second)
 			}
 			for range 3 {
 				take(second)
@@ -328,6 +331,34 @@ func TestCredit(t *testing.T) {
 			r.end(rpc.Status{}, false)
 			r.finish()
 		})
+	}
+}
+
+// TestBombs: what fits into a window may be much more once it is decompressed. It is
+// charged while it waits for a peer that takes nothing, and ends the call.
+func TestBombs(t *testing.T) {
+	doc := `{"text":"` + strings.Repeat("x", 900) + `"}`
+	for _, direction := range []string{"request", "response"} {
+		r := newTrial(t)
+		r.mem.limit = 3000
+		r.noCredit, r.slow = true, true
+		r.start(method, "gzip")
+		r.headed("gzip")
+		for range 10 {
+			if direction == "request" {
+				r.give(env(1, pack([]byte(doc))))
+			} else {
+				r.send(env(1, pack(wire(t, doc))))
+			}
+		}
+		if n := len(r.body) + len(r.answer); n > 3000 || n < 2000 {
+			t.Errorf("%s: %d bytes wait", direction, n)
+		}
+		r.end(rpc.Status{}, false)
+		r.finish()
+		if r.status.Code != rpc.ResourceExhausted || !strings.Contains(r.status.Message, "limits.buffer_bytes") {
+			t.Errorf("%s: %v", direction, r.status)
+		}
 	}
 }
 
