@@ -31,8 +31,8 @@ type RESTOptions struct {
 	FillMask     *bool // PATCH fills an update_mask that is not there
 	ValuesInEach *bool // path and query are in each message of a streamed request, not only in the first
 
-	// Disable names what can't be had: of "ndjson", "sse", "array", "seq" and "delimited",
-	// which are modes of streams, and "rpc", which is JSON on RPC paths.
+	// Disable names what can't be had, of RESTModes: modes of streams, and "rpc", which is
+	// JSON on RPC paths.
 	Disable   []string
 	SSEAlias  *bool // GET with Accept: text/event-stream reaches streaming methods with a POST rule, as EventSource needs it
 	AnyAccept *bool // a client that accepts nothing of what there is gets the usual answer, and not 406
@@ -69,6 +69,14 @@ type RESTOptions struct {
 
 // RESTProfiles are the names of the profiles.
 func RESTProfiles() []string { return rest.Profiles() }
+
+// RESTModes are what Disable can name.
+func RESTModes() (names []string) {
+	for _, m := range rest.StreamModes() {
+		names = append(names, m.String())
+	}
+	return append(names, modeRPC)
+}
 
 // RESTProfile returns the options of a profile, all of them filled in.
 func RESTProfile(name string) (RESTOptions, error) {
@@ -117,7 +125,7 @@ const modeRPC = "rpc"
 // optionsOf and style are the same table, read in both directions.
 func optionsOf(s *rest.Style) RESTOptions {
 	disable := []string{}
-	for m := rest.NDJSON; m <= rest.Delimited; m++ {
+	for _, m := range rest.StreamModes() {
 		if s.Off.Has(m) {
 			disable = append(disable, m.String())
 		}
@@ -189,6 +197,9 @@ func (o *RESTOptions) style() (*rest.Style, error) {
 	var e error
 	s.Stream, e = rest.ParseMode(o.Stream)
 	set("stream", e)
+	if e == nil && s.Stream > rest.Delimited {
+		set("stream", fmt.Errorf("%s is no framing of a response", o.Stream))
+	}
 	s.Document, e = rest.ParseMode(o.JSONStream)
 	set("json_stream", e)
 	if e == nil && s.Document != rest.Array && s.Document != rest.NDJSON {

@@ -70,10 +70,20 @@ func (s Modes) Has(m Mode) bool { return s&(1<<m) != 0 }
 // With returns the set with a mode.
 func (s Modes) With(m Mode) Modes { return s | 1<<m }
 
+// StreamModes are the modes that can be switched off.
+func StreamModes() (all []Mode) {
+	for m := NDJSON; m < modes; m++ {
+		if m != HTTPBody { // is what the method is
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
 // ParseMode reads the name of a mode of streams.
 func ParseMode(name string) (Mode, error) {
 	var names []string
-	for m := NDJSON; m <= Delimited; m++ {
+	for _, m := range StreamModes() {
 		if m.String() == name {
 			return m, nil
 		}

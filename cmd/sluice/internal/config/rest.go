@@ -49,7 +49,7 @@ func restSettings(prefix string, o *sluice.RESTOptions) []Setting {
 		{Key: "values_in_each", Value: maybe(&o.ValuesInEach, boolean), Help: "path and query are in each message of a streamed request, not only in the first"},
 
 		{Key: "disable", Value: entries(&o.Disable),
-			Help: "what is switched off: ndjson, sse, array, seq, delimited, or rpc for JSON on RPC paths"},
+			Help: "what is switched off, of " + strings.Join(sluice.RESTModes(), ", ") + "; rpc is JSON on RPC paths"},
 		{Key: "sse_alias", Flag: "sse-alias", Arg: "bool", Value: maybe(&o.SSEAlias, boolean),
 			Help: "GET reaches streaming methods with a POST rule, for an EventSource"},
 		{Key: "any_accept", Value: maybe(&o.AnyAccept, boolean), Help: "who accepts nothing of what there is gets the usual answer, not 406"},
