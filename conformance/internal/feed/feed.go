@@ -10,6 +10,7 @@ import (
 	"net"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,8 +21,10 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/dynamicpb"
 )
 
@@ -61,6 +64,22 @@ func Serve() (*Server, error) {
 	s.server = grpc.NewServer(grpc.UnknownServiceHandler(s.serve))
 	go func() { s.served <- s.server.Serve(l) }() // ended by Stop
 	return s, nil
+}
+
+// Descriptors are those of feed.proto and of all that it imports.
+func (s *Server) Descriptors() *descriptorpb.FileDescriptorSet {
+	set := new(descriptorpb.FileDescriptorSet)
+	var add func(f protoreflect.FileDescriptor)
+	add = func(f protoreflect.FileDescriptor) {
+		for i := range f.Imports().Len() {
+			add(f.Imports().Get(i).FileDescriptor)
+		}
+		if !slices.ContainsFunc(set.File, func(d *descriptorpb.FileDescriptorProto) bool { return d.GetName() == f.Path() }) {
+			set.File = append(set.File, protodesc.ToFileDescriptorProto(f))
+		}
+	}
+	add(s.service.ParentFile())
+	return set
 }
 
 // Stop ends the feed and its calls.
