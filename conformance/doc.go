@@ -8,6 +8,9 @@
 //	TestHonest    the reverse: a fast client that is not to be punished
 //	TestWeb       clients of browsers, in Node and in Chromium
 //	TestRESTWeb   streams over REST: EventSource and fetch, in Node and in Chromium
+//	TestRESTGone  clients that go away in the middle of a stream
+//	TestNginx     streams through nginx as it is by default
+//	TestPages     the lines with curl that the pages show
 //
 // The directory routes has judges of its own, for what needs no running command. The
 // directory internal/attack has the floods, internal/feed a server that streams as it is

@@ -25,6 +25,7 @@ var pageLines = map[string]string{
 	`(printf '{"text": "one"}\n'; sleep 1; printf '{"text": "two"}\n') | curl -N -T - -X POST -H 'Content-Type: application/x-ndjson' http://localhost:8080/v1/chat`: `^\n?\{"text":"you said: one","number":1\}\n\{"text":"you said: two","number":2\}\n$`,
 	`printf '\n\005hello' | curl -s --data-binary @- -H 'Content-Type: application/proto' http://localhost:8080/sluice.demo.v1.Demo/Echo`:                            `^\n\x05hello$`,
 	`curl -s 'http://localhost:8080/sluice.demo.v1.Demo/Echo?connect=v1&encoding=proto&message=%0A%05hello'`:                                                         `^\n\x05hello$`,
+	`curl -s -d '{"text": "hello"}' -H 'Content-Type: application/json' http://localhost:8080/sluice.demo.v1.Demo/Echo`:                                              `^\{"text":"hello"\}$`,
 }
 
 var curlLine = regexp.MustCompile(`(^|\| )curl `)
