@@ -1,12 +1,20 @@
 package sluice_test
 
 import (
+	"encoding/binary"
+	"io"
+	"net"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/sluice-rpc/sluice"
+	testgrpc "google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/types/descriptorpb"
 )
 
 // TestJSON: clients with the codec "json" call a backend that speaks protobuf alone, by
@@ -58,5 +66,55 @@ func TestJSON(t *testing.T) {
 				t.Errorf("got %q", w.Body)
 			}
 		})
+	}
+}
+
+// TestJSONHeld: messages larger than a window wait, with those after them, for a backend
+// that is not there yet.
+func TestJSONHeld(t *testing.T) {
+	free := listen(t)
+	target := free.Addr().String()
+	free.Close()
+	set, err := proto.Marshal(&descriptorpb.FileDescriptorSet{File: []*descriptorpb.FileDescriptorProto{
+		protodesc.ToFileDescriptorProto(testgrpc.File_grpc_testing_empty_proto),
+		protodesc.ToFileDescriptorProto(testgrpc.File_grpc_testing_messages_proto),
+		protodesc.ToFileDescriptorProto(testgrpc.File_grpc_testing_test_proto),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, _ := startGateway(t, sluice.Config{Backends: []sluice.Backend{{Target: target}}, DescriptorSets: [][]byte{set}})
+
+	server := testServer(t)
+	body, w := io.Pipe()
+	request, err := http.NewRequest("POST", "http://"+addr+"/grpc.testing.TestService/StreamingInputCall", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/connect+json")
+	go func() { // ends with the pipe
+		for _, n := range []int{100 << 10, 1, 1, 1} {
+			m := `{"payload":{"body":"` + strings.Repeat("AAAA", n) + `"}}`
+			if _, err := w.Write(append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(m))), m...)); err != nil {
+				return
+			}
+			time.Sleep(20 * time.Millisecond) // each a Data of its own
+		}
+		l, err := net.Listen("tcp", target)
+		if err != nil {
+			_ = w.CloseWithError(err)
+			return
+		}
+		go func() { _ = server.Serve(l) }() // ends with the test
+		_ = w.Close()
+	}()
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil || !strings.Contains(string(answer), `{"aggregatedPayloadSize":307209}`) {
+		t.Errorf("%v, got %q", err, answer)
 	}
 }

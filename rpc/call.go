@@ -24,7 +24,7 @@ type Call struct {
 	AcceptEncodings []string // what the client can decompress, in its order of preference; nil is identity only
 
 	// Ahead is how many request bytes may come beyond the window, from a translator that
-	// has to write whole messages anew, and answers for the memory of what it sends ahead.
+	// has to write whole messages anew: a client within its window can make it as many.
 	Ahead int
 
 	Authority string // the host the client asked for

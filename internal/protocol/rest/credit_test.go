@@ -45,6 +45,9 @@ func TestAssembledAhead(t *testing.T) {
 		if got := r.client.Answer().Credit; got != 3*len(line) {
 			t.Errorf("%d bytes were credited to the client, want %d", got, 3*len(line))
 		}
+		if r.call.Ahead < r.o.MaxMessage { // a call that is held takes them too
+			t.Errorf("only %d bytes may come ahead", r.call.Ahead)
+		}
 		r.onEnd = func(b *backend) {
 			b.head()
 			b.send("test.v1.Response", `{}`)

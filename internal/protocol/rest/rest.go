@@ -87,6 +87,7 @@ func (s *server) Start(head *exchange.RequestHead, response exchange.Response) e
 		c.Metadata = appendForwarded(c.Metadata, head)
 	}
 	c.UserAgent = exchange.Get(head.Fields, "user-agent")
+	c.Ahead = s.o.MaxMessage + 8*rpc.WindowDefault // "0," can be as long as 13 bytes of protobuf
 	c.Deadline, c.refused = deadline(head.Fields, c.Received)
 	// RFC 9110, section 6.5.1; HTTP/2 always has a place for trailers.
 	c.trailers = head.Carrier != "h1" || strings.Contains(strings.ToLower(exchange.Get(head.Fields, "te")), "trailers")
