@@ -32,6 +32,8 @@ type Config struct {
 	// origin may.
 	CORSOrigins []string
 
+	WebSocket WebSocket
+
 	Limits   Limits
 	Timeouts Timeouts
 
@@ -109,6 +111,14 @@ type OpenAPI struct {
 type HTTPRulesFile struct {
 	Name string // for errors and lists of routes
 	Data []byte
+}
+
+// WebSocket says how calls over WebSocket are looked after. Zero is the default named at the
+// field; a negative time is never.
+type WebSocket struct {
+	Ping          time.Duration // silence of a client before it is pinged; 15 s
+	PingTimeout   time.Duration // silence after that before it is given up; 15 s
+	NoCompression bool          // permessage-deflate is not agreed to
 }
 
 // Limits bound what a peer can make the gateway spend. Zero is the default named at

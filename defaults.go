@@ -23,6 +23,9 @@ var (
 	}
 )
 
+// defaultPing is both times of a WebSocket.
+const defaultPing = 15 * time.Second
+
 // minKeepAlive is what grpc servers tolerate at most (too_many_pings).
 const minKeepAlive = 10 * time.Second
 
@@ -45,6 +48,14 @@ func (c Config) withDefaults() (Config, error) {
 			f.Set(reflect.ValueOf(defaultLimits).Field(i))
 		case f.Int() < 0 || f.Int() > math.MaxInt32 && limits.Type().Field(i).Name != "BufferBytes":
 			return c, fmt.Errorf("limit %s is %d: it has to be between 1 and %d", limits.Type().Field(i).Name, f.Int(), math.MaxInt32)
+		}
+	}
+	for _, d := range []*time.Duration{&c.WebSocket.Ping, &c.WebSocket.PingTimeout} {
+		switch {
+		case *d == 0:
+			*d = defaultPing
+		case *d < 0:
+			*d = 0 // never
 		}
 	}
 	timeouts := reflect.ValueOf(&c.Timeouts).Elem()

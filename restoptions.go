@@ -1,6 +1,7 @@
 package sluice
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -197,6 +198,9 @@ func (o *RESTOptions) style() (*rest.Style, error) {
 	var e error
 	s.Stream, e = rest.ParseMode(o.Stream)
 	set("stream", e)
+	if s.Stream == rest.WebSocket {
+		set("stream", errors.New("websocket is no answer to a request: a client asks for it by a handshake"))
+	}
 	if e == nil && s.Stream > rest.Delimited {
 		set("stream", fmt.Errorf("%s is no framing of a response", o.Stream))
 	}

@@ -33,6 +33,8 @@ func newTable(next rpc.Handler, cfg *Config, lookup func(string) *rpc.Method, re
 		{"rest", nil, rest.NewServer(next, rest.Options{
 			Table: methods.table.Load, Unknown: methods.unknown, MaxMessage: cfg.Limits.MessageBytes, Ratio: cfg.Limits.DecompressionRatio,
 			HeadWait: cfg.Timeouts.StreamHead, Heartbeat: cfg.Timeouts.Heartbeat, Reserve: reserve,
+			Ping: cfg.WebSocket.Ping, PingTimeout: cfg.WebSocket.PingTimeout, Compression: !cfg.WebSocket.NoCompression,
+			Idle: cfg.Timeouts.Idle, Abuse: cfg.Limits.ConnAbuse,
 		})},
 	}
 }

@@ -148,6 +148,9 @@ func requestMetadata(fields []exchange.Field, rules FieldRules) rpc.Metadata {
 	md := make(rpc.Metadata, 0, len(fields))
 	for i := range fields {
 		f := &fields[i]
+		if f.Name == "sec-websocket-protocol" {
+			continue // it may have a token, which is passed as what it is
+		}
 		rules.each(f.Name, applications, func(key string) {
 			if forbiddenKey(key) {
 				return

@@ -19,6 +19,7 @@ const (
 	Seq                   // RFC 7464
 	Delimited             // protobuf messages behind their lengths
 	HTTPBody              // the pieces of a google.api.HttpBody
+	WebSocket             // frames of a WebSocket, both ways
 	modes
 )
 
@@ -41,6 +42,7 @@ var framings = [modes]framing{
 	Seq:       {name: "seq", contentType: "application/json-seq", accept: []string{"application/json-seq"}, first: "\x1e\n", heartbeat: "\x1e\n", failure: true},
 	Delimited: {name: "delimited", contentType: "application/x-protobuf", accept: []string{"application/x-protobuf", "application/protobuf", "application/vnd.google.protobuf"}, binary: true},
 	HTTPBody:  {name: "httpbody"},
+	WebSocket: {name: "websocket"},
 }
 
 // String returns the mode's name in the docs.

@@ -105,6 +105,13 @@ func (t *Table) decide(h *exchange.RequestHead) decision {
 		d.status, d.message = 400, err.Error()
 		return d
 	}
+	if h.Handshake() {
+		if d.binding, d.captures = t.socket(path); d.binding != nil {
+			d.mode = WebSocket
+			d.useStyle(d.binding.style, ranges)
+			return d
+		}
+	}
 	d.binding, d.captures = t.find(verb, path, nil)
 	if d.binding == nil && verb == "POST" {
 		d.binding = t.byPath(path)

@@ -18,7 +18,7 @@ func request(verb, path, headers string) *exchange.RequestHead {
 func TestNegotiation(t *testing.T) {
 	table := testTable(t)
 	for _, row := range exchangetest.Rows(t, "../../../docs/protocols/negotiation.md") {
-		if row.Errors != "rest" && row.Errors != "-" || strings.HasPrefix(row.Protocol, "rest/websocket") {
+		if row.Errors != "rest" && row.Errors != "-" {
 			continue
 		}
 		t.Run(row.String(), func(t *testing.T) {

@@ -3,6 +3,7 @@ package rest
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/sluice-rpc/sluice/internal/compress"
 	"github.com/sluice-rpc/sluice/internal/exchange"
@@ -198,7 +199,12 @@ func (r *requestBody) end() {
 }
 
 // values says whether path or query say something of a message.
-func (c *call) values() bool { return len(c.captures) > 0 || len(c.query) > 0 }
+func (c *call) values() bool {
+	return len(c.captures) > 0 || slices.ContainsFunc(c.query, func(p param) bool {
+		path, _ := c.binding.in.Path(p.name)
+		return !systemParam(p.name, path != nil)
+	})
+}
 
 // send makes a message of a document and sends it.
 func (r *requestBody) send(document []byte) error {

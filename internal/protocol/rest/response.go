@@ -406,7 +406,12 @@ func (r *responseBody) put(m []byte) {
 		id, name = r.w.event.of(m)
 	}
 	r.due()
-	r.append(0, func(b []byte) []byte { return r.w.message(b, r.scratch, id, name) })
+	r.append(0, func(b []byte) []byte {
+		if r.c.socket != nil {
+			return r.c.socket.appendMessage(b, r.scratch)
+		}
+		return r.w.message(b, r.scratch, id, name)
+	})
 	if cap(r.scratch) > keepBuffer {
 		r.scratch = nil
 	}
@@ -448,6 +453,10 @@ func (r *responseBody) end(st rpc.Status, trailer rpc.Metadata) {
 // finish ends a stream whose head is out.
 func (r *responseBody) finish(st *rpc.Status, trailer rpc.Metadata) {
 	c := r.c
+	if c.socket != nil {
+		c.socket.finish(st, trailer)
+		return
+	}
 	if !st.OK() {
 		if !r.w.fails() {
 			r.last = &ending{cut: true, reset: grpcwire.ToReset(st.Code), cause: *st}

@@ -33,6 +33,13 @@ type Options struct {
 	HeadWait   time.Duration // before the head of a stream leaves without a message; 0 is never
 	Heartbeat  time.Duration // of silence before a sign of life; 0 is never
 
+	// Of WebSockets.
+	Ping        time.Duration // of silence before a Ping; 0 is never
+	PingTimeout time.Duration // of more silence before the client is given up
+	Idle        time.Duration // until a client that has to speak first does; 0 is for ever
+	Abuse       int           // frames of no use in a second; 0 is no bound
+	Compression bool          // permessage-deflate is agreed to
+
 	Now func() time.Time // nil is time.Now
 	// After calls f once, later, from any goroutine, unless it is stopped before.
 	After func(d time.Duration, f func()) (stop func() bool)
@@ -89,6 +96,9 @@ func (s *server) Start(head *exchange.RequestHead, response exchange.Response) e
 	c.UserAgent = exchange.Get(head.Fields, "user-agent")
 	c.Ahead = s.o.MaxMessage + 8*rpc.WindowDefault // "0," can be as long as 13 bytes of protobuf
 	c.Deadline, c.refused = deadline(head.Fields, c.Received)
+	if d.mode == WebSocket {
+		return s.startSocket(c, head)
+	}
 	// RFC 9110, section 6.5.1; HTTP/2 always has a place for trailers.
 	c.trailers = head.Carrier != "h1" || strings.Contains(strings.ToLower(exchange.Get(head.Fields, "te")), "trailers")
 	c.only = onlyEvents(values(head.Fields, "accept"))
@@ -138,8 +148,9 @@ type call struct {
 	large       bool                 // an end with RESOURCE_EXHAUSTED means that the client sent too much
 	outcome     rpc.Status
 
-	in  requestBody
-	out responseBody
+	in     requestBody
+	out    responseBody
+	socket *socket // if the call is one over a WebSocket
 }
 
 // toClient is the same call as the place of its response.
@@ -251,7 +262,7 @@ type refusal struct {
 }
 
 func refuse(head *exchange.RequestHead, response exchange.Response, d *decision) exchange.Request {
-	r := &refusal{response: response, status: d.status, wait: head.Method != "POST" || head.Length >= 0}
+	r := &refusal{response: response, status: d.status, wait: head.Method != "CONNECT" && (head.Method != "POST" || head.Length >= 0)}
 	if len(d.allow) > 0 {
 		r.fields = append(r.fields, exchange.Field{Name: "allow", Value: strings.Join(d.allow, ", ")})
 	}

@@ -23,6 +23,7 @@ type parts struct {
 func build(c *config.Config, log *slog.Logger, lines io.Writer) (*parts, error) {
 	p := &parts{gateway: sluice.Config{
 		CORSOrigins: c.CORSOrigins, Limits: c.Limits, Timeouts: c.Timeouts, Logger: log,
+		WebSocket: sluice.WebSocket{Ping: c.WebSocket.Ping, PingTimeout: c.WebSocket.PingTimeout, NoCompression: c.WebSocket.Compression == config.Off},
 		AccessLog: lines, AccessLogJSON: c.Log.Format == "json", DisableAccessLog: !c.Log.Calls || c.Log.Level > slog.LevelInfo,
 	}}
 	files, err := descriptors.Keep(descriptors.Files{Schema: c.Schema, ProtoPaths: c.ProtoPaths}, log)

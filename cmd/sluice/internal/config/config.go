@@ -2,6 +2,7 @@ package config
 
 import (
 	"log/slog"
+	"time"
 
 	"github.com/sluice-rpc/sluice"
 	"github.com/sluice-rpc/sluice/internal/backend"
@@ -20,6 +21,7 @@ type Config struct {
 	REST        REST
 	OpenAPI     sluice.OpenAPI
 	CORSOrigins []string
+	WebSocket   WebSocket
 	Log         Log
 	Limits      sluice.Limits
 	Timeouts    sluice.Timeouts
@@ -39,6 +41,12 @@ type ServerTLS struct {
 // certificate authorities.
 type ClientTLS struct {
 	CA, Cert, Key, ServerName string
+}
+
+// WebSocket is how calls over WebSocket are looked after.
+type WebSocket struct {
+	Ping, PingTimeout time.Duration
+	Compression       string // "on" or "off"
 }
 
 // Log is what goes to standard error.

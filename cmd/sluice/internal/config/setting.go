@@ -53,6 +53,13 @@ func (c *Config) Settings() []Setting {
 		{Key: "cors_origins", Flag: "cors-origin", Arg: "ORIGIN", Value: list(&c.CORSOrigins, checkOrigin),
 			Help: "web origin whose pages may call, as https://app.example.com, or * for all (repeatable)"},
 
+		{Key: "websocket.ping", Default: "15s", Value: duration(&c.WebSocket.Ping),
+			Help: "silence of a client on a WebSocket before it gets a ping"},
+		{Key: "websocket.ping_timeout", Default: "15s", Value: duration(&c.WebSocket.PingTimeout),
+			Help: "silence after the ping before its call is canceled"},
+		{Key: "websocket.compression", Default: "on", Value: oneOf(&c.WebSocket.Compression, "on", "off"),
+			Help: "permessage-deflate on WebSockets: on or off"},
+
 		{Key: "log.level", Flag: "log-level", Arg: "LEVEL", Default: "info", Value: level(&c.Log.Level),
 			Help: "debug, info, warn or error"},
 		{Key: "log.format", Flag: "log-format", Arg: "FORMAT", Default: "text", Value: oneOf(&c.Log.Format, "text", "json"),
