@@ -11,6 +11,7 @@
 //	TestRESTGone  clients that go away in the middle of a stream
 //	TestNginx     streams through nginx as it is by default
 //	TestPages     the lines with curl that the pages show
+//	TestPublic    a public server with google.api.http annotations, grpc-gateway's example
 //
 // The directory routes has judges of its own, for what needs no running command. The
 // directory internal/attack has the floods, internal/feed a server that streams as it is
