@@ -34,6 +34,7 @@ const (
 	maxIndex  = 22 << 20         // of an answer whose fields are scattered: an index of them stands beside it
 	maxTime   = 10 * time.Second // until a bomb is answered, on a busy machine and with a collector that always runs
 	bombSize  = 4 << 20
+	fileSize  = 1 << 20
 )
 
 const bombProto = `syntax = "proto3";
@@ -45,6 +46,7 @@ service Bombs {
   rpc Echo(M) returns (M);
   rpc Put(stream google.api.HttpBody) returns (M);
   rpc Get(M) returns (stream google.api.HttpBody);
+  rpc File(M) returns (google.api.HttpBody);
 }
 message M {
   string s = 1;
@@ -66,6 +68,7 @@ const bombRules = `http:
     - {selector: bomb.Bombs.Echo, post: /echo, body: "*"}
     - {selector: bomb.Bombs.Put, put: /upload, body: "*"}
     - {selector: bomb.Bombs.Get, get: /download}
+    - {selector: bomb.Bombs.File, get: /file}
 `
 
 const httpBodyProto = `syntax = "proto3";
@@ -111,9 +114,16 @@ func bombServer(_ any, stream grpc.ServerStream) error {
 		}
 		total += len(m)
 		count++
-		if method == "/bomb.Bombs/Echo" || method == "/bomb.Bombs/Get" {
+		if method != "/bomb.Bombs/Put" {
 			break
 		}
+	}
+	if method == "/bomb.Bombs/File" {
+		file := protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), make([]byte, fileSize))
+		if err := stream.SendMsg(&file); err != nil || len(md.Get("x-fail")) == 0 {
+			return err
+		}
+		return status.Error(codes.DataLoss, "the disk is gone")
 	}
 	if method == "/bomb.Bombs/Get" {
 		piece := protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), make([]byte, 32<<10))
@@ -199,6 +209,25 @@ func (s *scene) peak(t *testing.T, f func()) int64 {
 
 func (s *scene) send(t *testing.T, verb, path string, body io.Reader, headers ...string) (int, string) {
 	t.Helper()
+	return s.sendBy(t, http.DefaultClient, verb, path, body, headers...)
+}
+
+// clientsOf are clients of HTTP/1.1 and of HTTP/2.
+func clientsOf(t *testing.T) map[string]*http.Client {
+	clients := map[string]*http.Client{}
+	for name, http2 := range map[string]bool{"h1": false, "h2": true} {
+		p := new(http.Protocols)
+		p.SetHTTP1(!http2)
+		p.SetUnencryptedHTTP2(http2)
+		transport := &http.Transport{Protocols: p}
+		t.Cleanup(transport.CloseIdleConnections)
+		clients[name] = &http.Client{Transport: transport}
+	}
+	return clients
+}
+
+func (s *scene) sendBy(t *testing.T, client *http.Client, verb, path string, body io.Reader, headers ...string) (int, string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, verb, "http://"+s.Addr+path, body)
@@ -208,15 +237,18 @@ func (s *scene) send(t *testing.T, verb, path string, body io.Reader, headers ..
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return 0, err.Error()
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, 1000))
-	n, _ := io.Copy(io.Discard, resp.Body)
 	if err != nil {
 		return 0, err.Error()
+	}
+	n, err := io.Copy(io.Discard, resp.Body)
+	if err != nil {
+		return 0, fmt.Sprintf("%d bytes, then %v", n, err)
 	}
 	if n > 0 {
 		return resp.StatusCode, fmt.Sprintf("%s and %d bytes more", b[:min(100, len(b))], n)
@@ -233,24 +265,41 @@ func (zeros) Read(b []byte) (int, error) {
 
 // TestBodiesMemory: bodies in pieces cost what is on the way, whatever their length.
 func TestBodiesMemory(t *testing.T) {
-	s := bombGateway(t)
 	const size = 200 << 20
-	var code int
-	var body string
-	up := s.peak(t, func() {
-		code, body = s.send(t, "PUT", "/upload", io.LimitReader(zeros{}, size), "content-type", "text/plain")
-	})
-	var answer int
-	if _, err := fmt.Sscanf(body, `{"n":"%d"}`, &answer); err != nil || code != 200 || answer < size {
-		t.Errorf("upload: %d %s", code, body)
+	for name, client := range clientsOf(t) {
+		t.Run(name, func(t *testing.T) {
+			s := bombGateway(t)
+			var code int
+			var body string
+			up := s.peak(t, func() {
+				code, body = s.sendBy(t, client, "PUT", "/upload", io.LimitReader(zeros{}, size), "content-type", "text/plain")
+			})
+			var answer int
+			if _, err := fmt.Sscanf(body, `{"n":"%d"}`, &answer); err != nil || code != 200 || answer < size {
+				t.Errorf("upload: %d %s", code, body)
+			}
+			down := s.peak(t, func() { code, body = s.sendBy(t, client, "GET", "/download", nil) })
+			if code != 200 || !strings.Contains(body, fmt.Sprint(size-1000)) {
+				t.Errorf("download: %d %q", code, body)
+			}
+			t.Logf("peak over idle: upload %.1f MiB, download %.1f MiB", float64(up)/(1<<20), float64(down)/(1<<20))
+			if up > maxUpload || down > maxUpload {
+				t.Errorf("%d and %d bytes, at most %d are expected", up, down, maxUpload)
+			}
+		})
 	}
-	down := s.peak(t, func() { code, body = s.send(t, "GET", "/download", nil) })
-	if code != 200 || !strings.Contains(body, fmt.Sprint(size-1000)) {
-		t.Errorf("download: %d %q", code, body)
-	}
-	t.Logf("peak over idle: upload %.1f MiB, download %.1f MiB", float64(up)/(1<<20), float64(down)/(1<<20))
-	if up > maxUpload || down > maxUpload {
-		t.Errorf("%d and %d bytes, at most %d are expected", up, down, maxUpload)
+}
+
+// TestBodyCut: a file whose call fails after its content has left does not look whole.
+func TestBodyCut(t *testing.T) {
+	s := bombGateway(t)
+	for name, client := range clientsOf(t) {
+		if code, body := s.sendBy(t, client, "GET", "/file", nil); code != 200 || !strings.Contains(body, fmt.Sprint(fileSize-1000)) {
+			t.Errorf("%s: %d %q", name, code, body)
+		}
+		if code, body := s.sendBy(t, client, "GET", "/file", nil, "x-fail", "1"); code != 0 {
+			t.Errorf("%s: %d %q of a call that failed", name, code, body)
+		}
 	}
 }
 

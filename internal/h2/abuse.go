@@ -17,14 +17,15 @@ type abuse struct {
 
 // Costs, in frames.
 const (
-	costControl    = 1  // PING, PRIORITY, WINDOW_UPDATE, an unknown frame
-	costTinyData   = 1  // DATA of less than five bytes that doesn't end its stream
-	costSettings   = 10 // walks every stream
-	costEarlyReset = 4  // reset before it reached the handler
-	costReset      = 10 // reset after: the backend has begun to work
-	costError      = 10 // we had to reset a stream because the client broke a rule
-	payData        = 2  // a DATA frame sent whole: the client answers with WINDOW_UPDATEs and PINGs
-	payCall        = 20 // an exchange that ended as it should
+	costControl    = 1    // PING, PRIORITY, WINDOW_UPDATE, an unknown frame
+	costTinyData   = 1    // DATA of less than five bytes that doesn't end its stream
+	costSettings   = 10   // walks every stream
+	costEarlyReset = 4    // reset before it reached the handler
+	costReset      = 10   // reset after: the backend has begun to work
+	costError      = 10   // we had to reset a stream because the client broke a rule
+	payData        = 2    // a DATA frame sent whole: the client answers with WINDOW_UPDATEs and PINGs
+	payBytes       = 2048 // of content, one token: net/http's client opens the windows of stream and connection anew each 4 KiB
+	payCall        = 20   // an exchange that ended as it should
 	tinyData       = 5
 )
 

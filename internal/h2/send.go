@@ -345,8 +345,12 @@ func (c *Conn) written(buf []byte, led []entry, err error) {
 		if e.end && err == nil {
 			e.s.flushed = true
 		}
+		pay := e.n / payBytes
 		if e.n >= tinyData && e.s.sendOpen > 0 {
-			c.abuse.pay(payData)
+			pay += payData
+		}
+		if pay > 0 {
+			c.abuse.pay(pay)
 		}
 		if !c.client && e.s.doneLocked() {
 			dones = append(dones, e.s)

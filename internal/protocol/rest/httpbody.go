@@ -120,11 +120,11 @@ func (r *responseBody) endRaw() (err error) {
 		if err = p.scan.feed(m, r.piece); err != nil {
 			return err
 		}
-		r.release()
 	}
-	if !p.settled {
+	if !p.settled && r.broken == nil {
 		r.settle()
 	}
+	r.release()
 	return nil
 }
 

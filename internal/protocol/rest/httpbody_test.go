@@ -217,6 +217,28 @@ func TestDownloadPieces(t *testing.T) {
 	}
 }
 
+// TestDownloadCompressed: a message that the backend has compressed is assembled.
+func TestDownloadCompressed(t *testing.T) {
+	large := strings.Repeat("x", 100<<10)
+	for _, tc := range []struct{ path, want string }{{"/v1/file", "xyz"}, {"/v1/file", large}, {"/v1/files", large}} {
+		for _, piece := range []int{1 << 20, 3} {
+			m := coded(t, "gzip", field(2, tc.want)+field(1, "a/b"))
+			r := newTrial(t)
+			r.o.MaxMessage = 1 << 20
+			r.start("GET", tc.path, "-").close()
+			r.response.Head(&rpc.Head{Encoding: "gzip"})
+			sent := append(envelope.Append(nil, envelope.Compressed, len(m)), m...)
+			for ; len(sent) > 0; sent = sent[min(piece, len(sent)):] {
+				r.raw(sent[:min(piece, len(sent))])
+			}
+			r.end(rpc.Status{}, nil)
+			if a := r.finish(); a.Status != 200 || string(a.Body) != tc.want || a.Get("content-type") != "a/b" {
+				t.Errorf("%s: %d, %d bytes, %v", tc.path, a.Status, len(a.Body), a.Fields)
+			}
+		}
+	}
+}
+
 // TestDownloadSlow: a slow client slows the backend down, also inside of a message.
 func TestDownloadSlow(t *testing.T) {
 	large := strings.Repeat("x", 100<<10)
