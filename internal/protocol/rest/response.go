@@ -126,7 +126,7 @@ func (r *responseBody) tick() {
 	case !r.w.open && r.c.style.EarlyHead && (!sent || r.c.style.FirstByte):
 		r.due()
 		r.append(0, r.w.begin)
-	case r.quiet && sent && r.c.style.Heartbeats:
+	case r.quiet && sent:
 		r.append(0, func(b []byte) []byte { return append(b, framings[r.c.mode].heartbeat...) })
 	}
 	r.quiet = true

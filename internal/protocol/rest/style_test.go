@@ -170,6 +170,8 @@ func TestStyle(t *testing.T) {
 			"id: 1\ndata: {}\n\nevent: EOS\nid: EOS\ndata: bye\n\n", "id: 1\ndata: {}\n\n" + eos},
 		{"no EOS after a failure", func(s *Style) { s.Events.EndFailed = false }, failing(sseAccept, rpc.Internal), nil,
 			"id: 1\ndata: {\"id\":\"a\"}\n\nevent: failure\ndata: " + failedM + "\n\n", "id: 1\ndata: {\"id\":\"a\"}\n\nevent: failure\ndata: " + failedM + "\n\n" + eos},
+		{"no EOS/failure", func(s *Style) { s.Events.End = false }, failing(sseAccept, rpc.Internal), nil,
+			"id: 1\ndata: {\"id\":\"a\"}\n\nevent: failure\ndata: " + failedM + "\n\n", "id: 1\ndata: {\"id\":\"a\"}\n\nevent: failure\ndata: " + failedM + "\n\n" + eos},
 		{"no numbers", func(s *Style) { s.Events.Number = false }, get(watch, "accept: "+sseAccept, `{}`), nil, "data: {}\n\n" + eos, "id: 1\ndata: {}\n\n" + eos},
 		{"retry", func(s *Style) { s.Events.Retry = 7 }, failing(sseAccept, rpc.Unavailable), nil,
 			"id: 1\ndata: {\"id\":\"a\"}\n\nevent: failure\nretry: 7\ndata: {\"code\":14,\"message\":\"m\",\"details\":[]}\n\n",
@@ -215,6 +217,17 @@ func TestStyle(t *testing.T) {
 		{"trailer fields", func(s *Style) { s.Trailer = nil }, answerWith(nil, rpc.Metadata{{Key: "x-t", Value: "1"}}), fieldsBut, "", "x-t:1"},
 		{"trailer section", func(s *Style) { s.TrailerSection = true }, answerWith(nil, rpc.Metadata{{Key: "x-t", Value: "1"}}), fieldsBut,
 			"trailer x-t:1", "x-t:1"},
+		{"trailer section, not taken", func(s *Style) { s.TrailerSection = true }, func(r *trial) exchangetest.Answer {
+			head := request("GET", "/v1/list", "-")
+			head.Carrier, head.Length = "h1", 0
+			r.client.OnData = func(n int) { r.q.Credit(n) }
+			r.q = NewServer(r.backend, r.o).Start(head, r.client)
+			r.q.Begin()
+			r.close()
+			r.send(out, "{}")
+			r.end(rpc.Status{}, rpc.Metadata{{Key: "x-t", Value: "1"}})
+			return r.finish()
+		}, fieldsBut, "", "x-t:1"},
 		{"forwarded", func(s *Style) { s.Forwarded = true }, get("/v1/list", "x-forwarded-for: 1.2.3.4", "{}"),
 			func(r *trial, _ exchangetest.Answer) string { return fmt.Sprint(r.call.Metadata) },
 			"[{x-forwarded-for 1.2.3.4 false} {x-forwarded-host a.test false} {x-forwarded-for 1.2.3.4 false}]", "[{x-forwarded-for 1.2.3.4 false}]"},
@@ -306,6 +319,14 @@ func TestQuietStyles(t *testing.T) {
 			}
 		}
 	})
+	t.Run("no timers", func(t *testing.T) {
+		r := newTrial(t).style(func(s *Style) { s.EarlyHead, s.Heartbeats = false, false }).start("GET", watch, "-").close()
+		if len(r.clock.timers) > 0 {
+			t.Error("a timer for nothing")
+		}
+		r.end(rpc.Status{}, nil)
+		r.finish()
+	})
 	t.Run("never", func(t *testing.T) {
 		r := newTrial(t)
 		r.o.HeadWait, r.o.Heartbeat = 0, 0
@@ -386,6 +407,9 @@ func FuzzFieldRules(f *testing.F) {
 	f.Add("*", "x-a")
 	f.Add("grpc-metadata-*=*", "grpc-metadata-te")
 	f.Add("!a=b", "a")
+	f.Add("te", "te")
+	f.Add("a=grpc-metadata-b", "a")
+	f.Add("grpc-*", "grpc-status")
 	f.Add("a=b c-*", "a")
 	f.Fuzz(func(t *testing.T, rule, name string) {
 		rules, err := ParseFieldRules([]string{rule})
