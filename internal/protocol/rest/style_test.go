@@ -162,6 +162,12 @@ func TestStyle(t *testing.T) {
 		{"open/events are cut", func(s *Style) { s.Failure = FailOpen }, failing(sseAccept, rpc.Internal), statusAndBody,
 			"200 id: 1\ndata: {\"id\":\"a\"}\n\n cut", "200 id: 1\ndata: {\"id\":\"a\"}\n\nevent: failure\ndata: " + failedM + "\n\n" + eos},
 
+		{"closed/google events", func(s *Style) { s.Failure, s.Errors = FailClosed, ErrorGoogle }, failing(sseAccept, rpc.NotFound), nil,
+			"id: 1\ndata: {\"id\":\"a\"}\n\nevent: failure\ndata: {\"error\":{\"code\":404,\"message\":\"m\",\"status\":\"NOT_FOUND\",\"details\":[]}}\n\n" + eos,
+			"id: 1\ndata: {\"id\":\"a\"}\n\nevent: failure\ndata: {\"code\":5,\"message\":\"m\",\"details\":[]}\n\n" + eos},
+		{"open/envelope", func(s *Style) { s.Envelope, s.Failure = true, FailOpen }, failing("application/x-ndjson", rpc.Internal), nil,
+			`{"result":{"id":"a"}}` + "\n" + `{"error":` + failedM + "}\n", `{"id":"a"}` + "\n" + `{"@error":` + failedM + "}\n"},
+
 		{"failure event", func(s *Style) { s.Events.Failure = "oops" }, failing(sseAccept, rpc.Internal), nil,
 			"id: 1\ndata: {\"id\":\"a\"}\n\nevent: oops\ndata: " + failedM + "\n\n" + eos, "id: 1\ndata: {\"id\":\"a\"}\n\nevent: failure\ndata: " + failedM + "\n\n" + eos},
 		{"no EOS", func(s *Style) { s.Events.End = false }, get(watch, "accept: "+sseAccept, `{}`), nil, "id: 1\ndata: {}\n\n", "id: 1\ndata: {}\n\n" + eos},
@@ -202,6 +208,15 @@ func TestStyle(t *testing.T) {
 			`{"code":13,"message":"","details":[{"@type":"type.googleapis.com/test.v1.Nested"},{"@type":"type.googleapis.com/google.rpc.ResourceInfo","resourceType":"r"}]}` + "\n"},
 		{"google errors/array", func(s *Style) { s.Errors, s.Failure = ErrorGoogle, FailClosed }, early(watch, "accept: application/json", rpc.NotFound), statusAndBody,
 			`404 [{"error":{"code":404,"message":"m","status":"NOT_FOUND","details":[]}}]` + "\n", `404 {"code":5,"message":"m","details":[]}` + "\n"},
+		{"google errors/array that stays open", func(s *Style) { s.Errors = ErrorGoogle }, early(watch, "accept: application/json", rpc.NotFound), statusAndBody,
+			`404 {"error":{"code":404,"message":"m","status":"NOT_FOUND","details":[]}}` + "\n", `404 {"code":5,"message":"m","details":[]}` + "\n"},
+		{"details/indent", func(s *Style) { s.JSON.Indent = "  " }, func(r *trial) exchangetest.Answer {
+			r.start("GET", "/v1/list", "-").close()
+			detail := append([]byte{0x1a, 40, 0x0a, 34}, "type.googleapis.com/test.v1.Nested"...)
+			r.end(rpc.Status{Code: rpc.Internal, Details: append(detail, 0x12, 2, 0x10, 7)}, nil)
+			return r.finish()
+		}, nil, `{"code":13,"message":"","details":[{"@type":"type.googleapis.com/test.v1.Nested","size":7}]}` + "\n",
+			`{"code":13,"message":"","details":[{"@type":"type.googleapis.com/test.v1.Nested","size":7}]}` + "\n"},
 		{"no error body", func(s *Style) { s.Errors = ErrorNone }, early("/v1/list", "-", rpc.NotFound), func(_ *trial, a exchangetest.Answer) string {
 			return fmt.Sprint(a.Status, " ", string(a.Body), a.Get("grpc-status"), a.Get("grpc-message"), a.Get("content-type"), a.Get("content-length"))
 		}, "404 5m0", `404 {"code":5,"message":"m","details":[]}` + "\napplication/json38"},
@@ -215,6 +230,14 @@ func TestStyle(t *testing.T) {
 		{"response fields", func(s *Style) { s.Response = mustRules("*=grpc-metadata-*") }, answerWith(rpc.Metadata{{Key: "x-a", Value: "1"}}, nil),
 			fieldsBut, "grpc-metadata-x-a:1", "x-a:1"},
 		{"trailer fields", func(s *Style) { s.Trailer = nil }, answerWith(nil, rpc.Metadata{{Key: "x-t", Value: "1"}}), fieldsBut, "", "x-t:1"},
+		{"fields of a stream", func(s *Style) { s.Response, s.Trailer = mustRules("*=r-*"), mustRules("*=t-*") }, func(r *trial) exchangetest.Answer {
+			r.start("GET", watch, "-").close()
+			r.head(rpc.Field{Key: "a", Value: "1"})
+			r.end(rpc.Status{}, rpc.Metadata{{Key: "b", Value: "2"}})
+			return r.finish()
+		}, func(_ *trial, a exchangetest.Answer) string {
+			return fmt.Sprint(a.Get("r-a"), a.Get("a"), a.Trailer)
+		}, "1[{grpc-status 0 false} {t-b 2 false}]", "1[{grpc-status 0 false} {b 2 false}]"},
 		{"trailer section", func(s *Style) { s.TrailerSection = true }, answerWith(nil, rpc.Metadata{{Key: "x-t", Value: "1"}}), fieldsBut,
 			"trailer x-t:1", "x-t:1"},
 		{"trailer section, not taken", func(s *Style) { s.TrailerSection = true }, func(r *trial) exchangetest.Answer {
