@@ -406,6 +406,9 @@ func (r *responseBody) put(m []byte) {
 		id, name = r.w.event.of(m)
 	}
 	r.due()
+	if len(r.scratch) > keepBuffer { // with room for what stands around it, so that it grows once
+		r.buf = grow(r.buf, len(r.scratch)+1024+len(id)+len(name), 0)
+	}
 	r.append(0, func(b []byte) []byte {
 		if r.c.socket != nil {
 			return r.c.socket.appendMessage(b, r.scratch)
