@@ -9,6 +9,7 @@
 //	TestWeb       clients of browsers, in Node and in Chromium
 //	TestRESTWeb   streams over REST: EventSource and fetch, in Node and in Chromium
 //	TestRESTGone  clients that go away in the middle of a stream
+//	TestRESTSlow  clients that don't read, and servers: what the gateway keeps
 //	TestNginx     streams through nginx as it is by default
 //	TestPages     the lines with curl that the pages show
 //	TestPublic    a public server with google.api.http annotations, grpc-gateway's example

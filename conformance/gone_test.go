@@ -24,8 +24,10 @@ type restMode struct {
 	name   string
 	path   string
 	accept string
-	body   string // a message of a request that stays open; none is a GET. KEY stands for the key
-	kind   string // its content type
+	kind   string // of the request's body; none is a GET
+	body   string // its first message; KEY stands for the key
+	half   string // the beginning of its second one
+	before string // each further message
 }
 
 const restMessage = `{"number": 1, "key": "KEY"}`
@@ -38,22 +40,22 @@ var restModes = []restMode{
 	{name: "seq", path: "/v1/feed", accept: "application/json-seq"},
 	{name: "delimited", path: "/v1/feed", accept: "application/x-protobuf"},
 	{name: "httpbody", path: "/v1/file"},
-	{name: "upload ndjson", path: "/v1/upload", body: restMessage + "\n{", kind: "application/x-ndjson"},
-	{name: "upload array", path: "/v1/upload", body: "[" + restMessage + ",{", kind: "application/json"},
-	{name: "upload seq", path: "/v1/upload", body: "\x1e" + restMessage + "\n\x1e{", kind: "application/json-seq"},
-	{name: "upload delimited", path: "/v1/upload", body: "\x05\x2a\x03KEY\x05", kind: "application/x-protobuf"},
-	{name: "both ndjson", path: "/v1/chat", accept: "application/x-ndjson", body: restMessage + "\n", kind: "application/x-ndjson"},
-	{name: "both sse", path: "/v1/chat", accept: "text/event-stream", body: restMessage + "\n", kind: "application/x-ndjson"},
+	{name: "upload ndjson", path: "/v1/upload", kind: "application/x-ndjson", body: restMessage + "\n", half: "{"},
+	{name: "upload array", path: "/v1/upload", kind: "application/json", body: "[" + restMessage, half: ",{", before: ","},
+	{name: "upload seq", path: "/v1/upload", kind: "application/json-seq", body: "\x1e" + restMessage + "\n", half: "\x1e{", before: "\x1e"},
+	{name: "upload delimited", path: "/v1/upload", kind: "application/x-protobuf", body: "\x05\x2a\x03KEY", half: "\x05"},
+	{name: "both ndjson", path: "/v1/chat", accept: "application/x-ndjson", kind: "application/x-ndjson", body: restMessage + "\n"},
+	{name: "both sse", path: "/v1/chat", accept: "text/event-stream", kind: "application/x-ndjson", body: restMessage + "\n"},
 }
 
 // answersAtEnd says whether nothing comes before the request has ended.
 func (m restMode) answersAtEnd() bool { return m.path == "/v1/upload" }
 
-// start starts a call of the mode; the context gives it up. The body, if there is one, stays
-// open after its first message, and goes on as more says.
+// start starts a call of the mode; the context gives it up. The body, if there is one, goes
+// on as more says after its first message.
 func (m restMode) start(ctx context.Context, client *http.Client, base, key, query string, more io.ReadCloser) (*http.Response, error) {
 	verb, body := http.MethodGet, io.Reader(nil)
-	if m.body != "" {
+	if m.kind != "" {
 		verb, body = http.MethodPost, io.MultiReader(strings.NewReader(strings.ReplaceAll(m.body, "KEY", key)), more)
 		body = bodyCloser{body, more} // net/http closes it when it gives up
 	} else {
@@ -143,7 +145,7 @@ func TestRESTGone(t *testing.T) {
 		for _, carrier := range restCarriers(t, f, g) {
 			for _, m := range restModes {
 				queries := []string{"open"}
-				if m.body == "" {
+				if m.kind == "" {
 					queries = []string{"count=1000000&every_ms=20", "quiet_ms=60000", "count=1000000&size=10000"}
 				}
 				for _, query := range queries {
@@ -169,7 +171,7 @@ func giveUp(t *testing.T, f *feed.Server, carrier restCarrier, m restMode, key, 
 	quiet := strings.HasPrefix(query, "quiet")
 	begun, ended := make(chan struct{}), make(chan error, 1)
 	go func() { // ends with the context
-		resp, err := m.start(call, carrier.client, carrier.base, key, query, open)
+		resp, err := m.start(call, carrier.client, carrier.base, key, query, bodyCloser{io.MultiReader(strings.NewReader(m.half), open), open})
 		if err == nil {
 			defer resp.Body.Close()
 			if !quiet || m.name != "delimited" { // which has no first byte
