@@ -15,7 +15,7 @@ import (
 )
 
 // restCases is how many cases the programs for streams over REST in web have.
-const restCases = 46
+const restCases = 50
 
 // TestRESTWeb reads streams over REST with clients that others wrote: EventSource and fetch,
 // in Node and in Chromium on a page of another origin, over HTTP/1.1 and HTTP/2. The

@@ -3,7 +3,7 @@
 // id for an event that had none on the wire, as the package eventsource; HTML says that it
 // is the last one that came.
 import assert from "node:assert/strict";
-import { abort, follow, run, whole } from "./rest-clients.js";
+import { abort, follow, run, talk, whole } from "./rest-clients.js";
 import { env, snippet } from "./rest-env.js";
 
 let keys = 0;
@@ -25,7 +25,30 @@ const numbers = (from, to) => Array.from({ length: to - from + 1 }, (_, i) => St
 const parse = (event) => JSON.parse(event.data);
 const unavailable = { code: 14, message: "cut", details: [] };
 
+const websocket = (url) => url.replace(/^http/, "ws");
+
 export const cases = {
+	async "a WebSocket is a call of each kind, with envelopes and without"({ call, base, sockets = base }) {
+		const demo = websocket(env.demo);
+		const good = { code: 1000, reason: "", protocol: "", clean: true };
+		assert.deepEqual(await call(talk, { url: `${demo}/v1/echo`, frames: ['{"text":"a"}'] }), { seen: [{ text: "a" }], ...good });
+		assert.deepEqual(await call(talk, { url: `${demo}/v1/sum`, frames: ['{"number":40}', '{"number":2}', ""] }), { seen: [{ sum: "42", count: 2 }], ...good });
+		const { url } = feed(sockets, { count: 3 });
+		const { seen, ...end } = await call(talk, { url: websocket(url) });
+		assert.deepEqual([seen.map((m) => m.number), end], [numbers(1, 3), good]);
+		assert.deepEqual(
+			await call(talk, {
+				url: `${demo}/v1/chat`, protocols: ["sluice.json", "bearer.abc"],
+				frames: ['{"@head":{"timeout":"9s"}}', '{"@message":{"text":"a"}}', '{"@end":true}'],
+			}),
+			{ seen: [{ "@message": { text: "you said: a", number: 1 } }, { "@end": { status: { code: 0 } } }], ...good, protocol: "sluice.json" },
+		);
+		const failed = feed(sockets, { count: 1, fail: 3 });
+		assert.deepEqual(await call(talk, { url: websocket(failed.url) }), {
+			seen: [seen[0], { "@error": { code: 3, message: "as asked", details: [] } }], ...good, code: 4003, reason: "as asked",
+		});
+	},
+
 	async "a feed that is cut ten times has no event missing and none doubled"({ call, base, noLastId }) {
 		const { url, key } = feed(base, { count: 107, cut_after: 10 });
 		const { seen, reconnects } = await call(follow, { url });

@@ -65,3 +65,14 @@ export async function abort({ url, accept }) {
 	controller.abort();
 	return value.length;
 }
+
+/** talk opens a WebSocket, sends frames, and tells what came until its end. */
+export function talk({ url, protocols = [], frames = [] }) {
+	return new Promise((resolve) => {
+		const socket = new WebSocket(url, protocols);
+		const seen = [];
+		socket.onopen = () => frames.forEach((f) => socket.send(f));
+		socket.onmessage = (e) => seen.push(JSON.parse(e.data));
+		socket.onclose = (e) => resolve({ seen, code: e.code, reason: e.reason, protocol: socket.protocol, clean: e.wasClean });
+	});
+}
