@@ -236,8 +236,8 @@ func TestStyle(t *testing.T) {
 			r.end(rpc.Status{}, rpc.Metadata{{Key: "b", Value: "2"}})
 			return r.finish()
 		}, func(_ *trial, a exchangetest.Answer) string {
-			return fmt.Sprint(a.Get("r-a"), a.Get("a"), a.Trailer)
-		}, "1[{grpc-status 0 false} {t-b 2 false}]", "1[{grpc-status 0 false} {b 2 false}]"},
+			return fmt.Sprintf("%q %q %v", a.Get("r-a"), a.Get("a"), a.Trailer)
+		}, `"1" "" [{grpc-status 0 false} {t-b 2 false}]`, `"" "1" [{grpc-status 0 false} {b 2 false}]`},
 		{"trailer section", func(s *Style) { s.TrailerSection = true }, answerWith(nil, rpc.Metadata{{Key: "x-t", Value: "1"}}), fieldsBut,
 			"trailer x-t:1", "x-t:1"},
 		{"trailer section, not taken", func(s *Style) { s.TrailerSection = true }, func(r *trial) exchangetest.Answer {
