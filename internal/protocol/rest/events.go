@@ -22,7 +22,8 @@ type eventFields struct {
 	name      string // of all events
 	nameField []protoreflect.FieldDescriptor
 	idField   []protoreflect.FieldDescriptor
-	retry     int    // in milliseconds, until it is written
+	retry     int    // in milliseconds, as the backend says
+	told      bool   // retry is written
 	number    uint64 // of the last event
 	numbers   bool   // are ids
 }

@@ -73,9 +73,9 @@ func (w *writer) begin(b []byte) []byte {
 
 // retry appends the reconnection time that the backend has chosen, once.
 func (w *writer) retry(b []byte) []byte {
-	if w.mode == SSE && w.event.retry > 0 {
+	if w.mode == SSE && w.event.retry > 0 && !w.event.told {
 		b = sse.AppendRetry(b, w.event.retry)
-		w.event.retry = 0
+		w.event.told = true
 	}
 	return b
 }
@@ -172,8 +172,10 @@ func (w *writer) fail(b, status, body []byte, again bool) []byte {
 	case SSE:
 		events := &w.style.Events
 		e := sse.Event{Name: events.Failure}
-		if again {
-			e.Retry = events.Retry
+		if again && !w.event.told { // what the backend says counts more
+			if e.Retry = w.event.retry; e.Retry == 0 {
+				e.Retry = events.Retry
+			}
 		}
 		if w.style.Failure != FailClosed {
 			item = status // the name of the event tells what it is

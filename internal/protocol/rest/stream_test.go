@@ -215,6 +215,15 @@ func TestEvents(t *testing.T) {
 			t.Errorf("got %q, want %q", a.Body, want)
 		}
 	})
+	t.Run("comes back when the backend says", func(t *testing.T) {
+		r := newTrial(t).start("GET", watch, accept).close()
+		r.head(rpc.Field{Key: "sse-retry", Value: "50"})
+		r.end(rpc.Status{Code: rpc.Unavailable, Message: "gone"}, nil)
+		want := "event: failure\nretry: 50\ndata: {\"code\":14,\"message\":\"gone\",\"details\":[]}\n\n"
+		if a := r.finish(); string(a.Body) != want {
+			t.Errorf("got %q, want %q", a.Body, want)
+		}
+	})
 	t.Run("comes back early", func(t *testing.T) {
 		for headers, status := range map[string]int{accept: 200, accept + ", */*;q=0.1": 503} {
 			r := newTrial(t).start("GET", watch, headers).close()
