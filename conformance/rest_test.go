@@ -15,7 +15,7 @@ import (
 )
 
 // restCases is how many cases the programs for streams over REST in web have.
-const restCases = 50
+const restCases = 52
 
 // TestRESTWeb reads streams over REST with clients that others wrote: EventSource and fetch,
 // in Node and in Chromium on a page of another origin, over HTTP/1.1 and HTTP/2. The
@@ -38,7 +38,7 @@ func TestRESTWeb(t *testing.T) {
 	var mu sync.Mutex
 	passed := 0
 	t.Run("clients", func(t *testing.T) {
-		for _, file := range []string{"rest-node.test.js", "rest-browser.test.js"} {
+		for _, file := range []string{"rest-node.test.js", "rest-ws.test.js", "rest-browser.test.js"} {
 			t.Run(file, func(t *testing.T) {
 				t.Parallel() // most of the time they wait to come back
 				ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
