@@ -118,6 +118,7 @@ func TestRESTOverrides(t *testing.T) {
 				t.Errorf("%s %s: %s, want %s…", c.path, c.body, got, c.want)
 			}
 		}
+		synctest.Wait() // nobody writes to the log now
 		if s := log.String(); strings.Count(s, "no.Such") != 1 || strings.Contains(s, service) {
 			t.Error(s)
 		}
