@@ -64,19 +64,21 @@ func (r *requestBody) pass(b []byte) {
 		}
 		return
 	}
-	if p.came+int64(len(b)) > p.length {
-		c.response.Credit(len(b))
-		r.fail(rpc.Errorf(rpc.InvalidArgument, "the body is longer than the %d bytes of its content-length", p.length))
-		return
-	}
-	if p.came == 0 && r.piece(b, int(p.length)) == 0 {
-		c.response.Credit(len(b))
-		return
-	}
-	if p.came > 0 {
+	// What is too much is refused after the rest has been looked at, as if it had come later.
+	over := max(0, p.came+int64(len(b))-p.length)
+	b = b[:int64(len(b))-over]
+	switch {
+	case len(b) == 0:
+	case p.came > 0:
 		r.put(len(b), b)
+	case r.piece(b, int(p.length)) == 0:
+		over += int64(len(b))
 	}
 	p.came += int64(len(b))
+	if over > 0 {
+		c.response.Credit(int(over))
+		r.fail(rpc.Errorf(rpc.InvalidArgument, "the body is longer than the %d bytes of its content-length", p.length))
+	}
 }
 
 // passed says at the end of the body whether all of it was passed on.
