@@ -18,6 +18,9 @@ import (
 // generated source, as the literal in which each file has them: to compile it all would
 // take minutes.
 func googleFiles(module string) (*descriptorpb.FileDescriptorSet, error) {
+	if out, err := exec.Command("go", "mod", "download", module).CombinedOutput(); err != nil { // go list does not
+		return nil, fmt.Errorf("go mod download: %w\n%s", err, out)
+	}
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", module).Output()
 	if err != nil {
 		return nil, fmt.Errorf("go list: %w", err)
