@@ -36,6 +36,20 @@
 //
 // A carrier resets the exchange of a handler that answers with 101 where it may not, and
 // does not send it.
+//
+// # Pipes
+//
+// A pipe is ordered bytes both ways and nothing else, which carries calls of the duplex
+// protocol (docs/protocols/duplex.md). A carrier that rides on others makes an exchange of it:
+// the method is CONNECT, and Protocol is [PipeMux] or [PipeCall]. Its fields are those of the
+// request that opened it which may count as metadata of its calls. It is open at Begin, so
+// nobody calls Head or Inform.
+//
+// The request's End is that of the client's bytes, the response's End that of ours. A
+// Reset of the request with [Cancel] says that the client has left on purpose, so its calls
+// are canceled; with any other code, that the way to it was lost, which a call may survive.
+// A Reset of the response closes the pipe, and cause is for the peer too, where a
+// carrier has a place for it.
 package exchange
 
 import (
@@ -50,6 +64,12 @@ type Field struct {
 	// Sensitive marks a literal that is never indexed (RFC 7541, section 7.1.3).
 	Sensitive bool
 }
+
+// What is spoken on a pipe, as the Protocol of its head.
+const (
+	PipeMux  = "sluice.v1"      // many calls: the multiplexed form
+	PipeCall = "sluice.v1.call" // one call, or the connection's own frames
+)
 
 // A RequestHead begins an exchange. It is valid until Begin has returned, its strings
 // for good: who needs it longer copies it.
