@@ -59,8 +59,9 @@ var table = map[string]int{
 
 // inLayer are the imports within a layer that are allowed, each with its reason.
 var inLayer = map[[2]string]string{
-	{"internal/exchange", "rpc"}:                 "an exchange carries rpc.Metadata",
-	{"internal/schema", "internal/schema/route"}: "rules have parsed templates; route itself knows no descriptors",
+	{"internal/exchange", "rpc"}:                      "an exchange carries rpc.Metadata",
+	{"internal/wire/grpcweb", "internal/wire/fields"}: "a trailer frame holds a field block",
+	{"internal/schema", "internal/schema/route"}:      "rules have parsed templates; route itself knows no descriptors",
 }
 
 // forbidden is what a package must not link, not even through others.

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
+	block "github.com/sluice-rpc/sluice/internal/wire/fields"
 )
 
 // TrailerFlag marks the frame that holds the trailers.
@@ -19,11 +20,5 @@ func AppendTrailer(b []byte, fields []exchange.Field) []byte {
 		n += len(fields[i].Name) + len(fields[i].Value) + len(": \r\n")
 	}
 	b = binary.BigEndian.AppendUint32(append(b, TrailerFlag), uint32(n))
-	for i := range fields {
-		b = append(b, fields[i].Name...)
-		b = append(b, ": "...)
-		b = append(b, fields[i].Value...)
-		b = append(b, "\r\n"...)
-	}
-	return b
+	return block.Append(b, fields)
 }
