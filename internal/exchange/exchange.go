@@ -54,6 +54,7 @@ package exchange
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"strings"
 )
@@ -160,6 +161,10 @@ func Get(fields []Field, name string) string {
 	}
 	return ""
 }
+
+// ErrBuffers is why a gateway resets a client's exchange with [EnhanceYourCalm], and why
+// others that would have to keep more can't.
+var ErrBuffers = errors.New("the gateway's buffers are full (limits.buffer_bytes)")
 
 // A Code says why an exchange was reset, in the numbers of HTTP/2
 // (RFC 9113, section 7). Other carriers map them.

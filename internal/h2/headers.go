@@ -2,7 +2,6 @@ package h2
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -40,8 +39,6 @@ const (
 	// references make that cheap for the sender only.
 	hopeless = 4
 )
-
-var errBudget = errors.New("the gateway's buffers are full (limits.buffer_bytes)")
 
 func (c *Conn) blockBegins() error {
 	in := &c.in

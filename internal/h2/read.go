@@ -470,7 +470,7 @@ func (c *Conn) dataPiece(b []byte) {
 	if w > rpc.WindowMin && c.cfg.Budget.over() {
 		c.cfg.LimitHit("buffer_bytes")
 		if c.client {
-			s.resetClient(exchange.Cancel, exchange.EnhanceYourCalm, errBudget)
+			s.resetClient(exchange.Cancel, exchange.EnhanceYourCalm, exchange.ErrBuffers)
 		} else {
 			s.fail(exchange.EnhanceYourCalm, exchange.EnhanceYourCalm)
 		}

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sluice-rpc/sluice/internal/compress"
+	"github.com/sluice-rpc/sluice/internal/exchange"
 	"github.com/sluice-rpc/sluice/internal/transcode"
 	"github.com/sluice-rpc/sluice/internal/wire/envelope"
 	"github.com/sluice-rpc/sluice/internal/wire/ledger"
@@ -32,7 +33,6 @@ func (a *assembler) init(h *handler, encoding string) { a.h, a.encoding = h, enc
 const keepScratch = 16 << 10
 
 var (
-	errMemory   = errors.New("the gateway's buffers are full (limits.buffer_bytes)")
 	errTooLarge = errors.New("larger than the limit")
 	errFlags    = errors.New("its prefix has unknown flags")
 )
@@ -93,7 +93,7 @@ func (a *assembler) status(err error, code rpc.Code, direction string) rpc.Statu
 		what += fmt.Sprintf(" %d", a.count)
 	}
 	switch {
-	case errors.Is(err, errMemory):
+	case errors.Is(err, exchange.ErrBuffers):
 		return rpc.Status{Code: rpc.ResourceExhausted, Message: err.Error()}
 	case errors.Is(err, errTooLarge) || errors.Is(err, compress.ErrTooLarge) || errors.Is(err, transcode.ErrTooLarge):
 		return rpc.Errorf(rpc.ResourceExhausted, "%s: %v of %d bytes (limits.message_bytes)", what, err, a.h.o.MaxMessage)
@@ -115,7 +115,7 @@ func (a *assembler) begin(n int) []byte {
 // that fits into a window, so that nothing else bounds what waits.
 func (a *assembler) end(out []byte) ([]byte, error) {
 	if !a.h.o.Reserve(len(out)) {
-		return nil, errMemory
+		return nil, exchange.ErrBuffers
 	}
 	a.waits.Add(int64(len(out)))
 	envelope.Append(out[:0], 0, len(out)-envelope.PrefixLen)
@@ -153,7 +153,7 @@ func (a *assembler) keep(b []byte) error {
 		return nil
 	}
 	if !a.h.o.Reserve(len(b)) {
-		return errMemory
+		return exchange.ErrBuffers
 	}
 	a.buf = append(a.buf, b...)
 	return nil

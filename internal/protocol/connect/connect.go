@@ -212,17 +212,6 @@ func (c *call) accepts(encoding string) bool {
 	return encoding == "" || slices.Contains(c.accept, encoding)
 }
 
-// canceled is the status of a call whose exchange was reset.
-func canceled(code exchange.Code) rpc.Status {
-	switch code {
-	case exchange.Disconnected:
-		return rpc.Status{Code: rpc.Canceled, Message: "the client's connection was lost"}
-	case exchange.EnhanceYourCalm:
-		return rpc.Status{Code: rpc.ResourceExhausted, Message: "the gateway's buffers are full (limits.buffer_bytes)"}
-	}
-	return rpc.Status{Code: rpc.Canceled, Message: "the client canceled the call"}
-}
-
 // metadata takes the application's fields, in order.
 func metadata(fields []exchange.Field) rpc.Metadata {
 	md := make(rpc.Metadata, 0, len(fields))

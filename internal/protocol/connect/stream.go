@@ -121,7 +121,7 @@ func (c *stream) End([]exchange.Field) {
 
 func (c *stream) Reset(code exchange.Code) {
 	if c.next != nil {
-		c.next.Cancel(canceled(code))
+		c.next.Cancel(grpcwire.FromClientReset(code))
 	}
 }
 
@@ -234,13 +234,11 @@ type converter struct {
 	buf          []byte
 }
 
-var errMemory = errors.New("the gateway's buffers are full (limits.buffer_bytes)")
-
 // convertError is the status for a response that can't be converted.
 func convertError(err error) rpc.Status {
 	switch {
-	case errors.Is(err, errMemory):
-		return rpc.Status{Code: rpc.ResourceExhausted, Message: err.Error()}
+	case errors.Is(err, exchange.ErrBuffers):
+		return grpcwire.BuffersFull
 	case errors.Is(err, compress.ErrTooLarge):
 		return rpc.Status{Code: rpc.ResourceExhausted, Message: "response message: " + err.Error()}
 	}
@@ -252,7 +250,7 @@ func convertError(err error) rpc.Status {
 func (c *converter) take(b []byte) (out []byte, err error) {
 	c.ledger.Keep(len(b))
 	if !c.reserve(len(b)) {
-		return nil, errMemory
+		return nil, exchange.ErrBuffers
 	}
 	c.buf = append(c.buf, b...)
 	taken := 0

@@ -10,6 +10,7 @@ import (
 	"github.com/sluice-rpc/sluice/internal/exchange"
 	wire "github.com/sluice-rpc/sluice/internal/wire/connect"
 	"github.com/sluice-rpc/sluice/internal/wire/envelope"
+	grpcwire "github.com/sluice-rpc/sluice/internal/wire/grpc"
 	"github.com/sluice-rpc/sluice/rpc"
 )
 
@@ -140,7 +141,7 @@ func (u *unary) Data(b []byte) {
 	case len(u.body)+len(b) > u.s.o.MaxMessage:
 		u.fail(rpc.Errorf(rpc.ResourceExhausted, "request message of more than %d bytes, which is the gateway's limit (limits.message_bytes)", u.s.o.MaxMessage))
 	case !u.s.o.Reserve(len(b)):
-		u.fail(rpc.Status{Code: rpc.ResourceExhausted, Message: errMemory.Error()})
+		u.fail(grpcwire.BuffersFull)
 	default:
 		u.body = append(u.body, b...)
 	}
@@ -179,7 +180,7 @@ func (u *unary) End([]exchange.Field) {
 
 func (u *unary) Reset(code exchange.Code) {
 	if u.next != nil {
-		u.next.Cancel(canceled(code))
+		u.next.Cancel(grpcwire.FromClientReset(code))
 	}
 }
 
@@ -212,7 +213,7 @@ func (t *toUnary) Data(b []byte) {
 	case err != nil:
 		t.fail(t.responseError(err))
 	case !t.s.o.Reserve(len(b)):
-		t.fail(rpc.Status{Code: rpc.ResourceExhausted, Message: errMemory.Error()})
+		t.fail(grpcwire.BuffersFull)
 	default:
 		t.message = append(t.message, b...)
 	}

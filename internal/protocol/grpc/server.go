@@ -253,17 +253,9 @@ func (c *serverCall) End([]exchange.Field) {
 }
 
 func (c *serverCall) Reset(code exchange.Code) {
-	if c.next == nil {
-		return
+	if c.next != nil {
+		c.next.Cancel(wire.FromClientReset(code))
 	}
-	st := rpc.Status{Code: rpc.Canceled, Message: "the client canceled the call"}
-	switch code {
-	case exchange.Disconnected:
-		st.Message = "the client's connection was lost"
-	case exchange.EnhanceYourCalm:
-		st = rpc.Status{Code: rpc.ResourceExhausted, Message: "the gateway's buffers are full (limits.buffer_bytes)"}
-	}
-	c.next.Cancel(st)
 }
 
 func (c *serverCall) Credit(n int) {

@@ -7,6 +7,7 @@ import (
 	"github.com/sluice-rpc/sluice/internal/compress"
 	"github.com/sluice-rpc/sluice/internal/exchange"
 	"github.com/sluice-rpc/sluice/internal/wire/envelope"
+	grpcwire "github.com/sluice-rpc/sluice/internal/wire/grpc"
 	"github.com/sluice-rpc/sluice/rpc"
 )
 
@@ -140,7 +141,7 @@ func (r *responseBody) piece(b []byte) {
 		return
 	case !p.scan.typed && !p.scan.last():
 		if !r.c.s.o.Reserve(len(b)) {
-			r.fail(errMemory)
+			r.fail(grpcwire.BuffersFull)
 			return
 		}
 		p.held = append(p.held, b...)

@@ -9,6 +9,7 @@ import (
 	"github.com/sluice-rpc/sluice/internal/exchange"
 	"github.com/sluice-rpc/sluice/internal/transcode"
 	"github.com/sluice-rpc/sluice/internal/wire/envelope"
+	grpcwire "github.com/sluice-rpc/sluice/internal/wire/grpc"
 	"github.com/sluice-rpc/sluice/internal/wire/jsonstream"
 	"github.com/sluice-rpc/sluice/internal/wire/ledger"
 	"github.com/sluice-rpc/sluice/rpc"
@@ -133,7 +134,7 @@ func grow(b []byte, n, most int) []byte {
 // keep notes how many bytes are kept, and ends the call if there is no memory for them.
 func (r *requestBody) keep(n int) bool {
 	if !r.c.s.o.Reserve(n - r.held) {
-		r.fail(errMemory)
+		r.fail(grpcwire.BuffersFull)
 		return false
 	}
 	r.held = n

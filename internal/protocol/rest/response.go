@@ -286,7 +286,7 @@ func (r *responseBody) data(b []byte) {
 // keep keeps a piece of a message.
 func (r *responseBody) keep(b []byte) bool {
 	if !r.c.s.o.Reserve(len(b)) {
-		r.fail(errMemory)
+		r.fail(grpcwire.BuffersFull)
 		return false
 	}
 	most := 2 * cap(r.message)

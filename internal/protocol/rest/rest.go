@@ -185,17 +185,9 @@ func (c *call) End([]exchange.Field) {
 }
 
 func (c *call) Reset(code exchange.Code) {
-	if c.next == nil {
-		return
+	if c.next != nil {
+		c.next.Cancel(grpcwire.FromClientReset(code))
 	}
-	st := rpc.Status{Code: rpc.Canceled, Message: "the client canceled the call"}
-	switch code {
-	case exchange.Disconnected:
-		st.Message = "the client's connection was lost"
-	case exchange.EnhanceYourCalm:
-		st = errMemory
-	}
-	c.next.Cancel(st)
 }
 
 func (c *call) Credit(n int) {
@@ -214,8 +206,6 @@ func (c *call) Done(delivered bool) {
 		c.next.Done(rpc.Outcome{Status: c.outcome, Delivered: delivered})
 	}
 }
-
-var errMemory = rpc.Status{Code: rpc.ResourceExhausted, Message: "the gateway's buffers are full (limits.buffer_bytes)"}
 
 // Head implements [rpc.Response].
 func (t *toClient) Head(h *rpc.Head) { t.out.head(h) }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
+	grpcwire "github.com/sluice-rpc/sluice/internal/wire/grpc"
 	"github.com/sluice-rpc/sluice/internal/wire/websocket"
 	"github.com/sluice-rpc/sluice/internal/wire/wsjson"
 	"github.com/sluice-rpc/sluice/rpc"
@@ -238,13 +239,13 @@ func (k *socket) noMemory() {
 	none := k.phase == callWaiting
 	k.out.mu.Unlock()
 	if none {
-		k.abort(websocket.InternalError, errMemory.Message)
+		k.abort(websocket.InternalError, grpcwire.BuffersFull.Message)
 		k.forget()
 		return
 	}
 	k.deaf = true
 	k.forget()
-	k.fail(errMemory)
+	k.fail(grpcwire.BuffersFull)
 }
 
 // forget gives back what was kept of a message.
@@ -282,18 +283,12 @@ func (a *allowance) charge(n int, now time.Duration) bool {
 // End says that the client's stream has ended, which without a Close is as good as a
 // connection that broke.
 func (k *socket) End([]exchange.Field) {
-	k.leave(nil, &ending{}, rpc.Status{Code: rpc.Canceled, Message: "the client's connection was lost"})
+	k.leave(nil, &ending{}, grpcwire.FromClientReset(exchange.Disconnected))
 }
 
 // Reset says that the client is gone.
 func (k *socket) Reset(code exchange.Code) {
-	st := rpc.Status{Code: rpc.Canceled, Message: "the client canceled the call"}
-	switch code {
-	case exchange.Disconnected:
-		st.Message = "the client's connection was lost"
-	case exchange.EnhanceYourCalm:
-		st = errMemory
-	}
+	st := grpcwire.FromClientReset(code)
 	k.leave(nil, &ending{cut: true, reset: exchange.Cancel, cause: st}, st)
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
+	grpcwire "github.com/sluice-rpc/sluice/internal/wire/grpc"
 	"github.com/sluice-rpc/sluice/internal/wire/websocket"
 	"github.com/sluice-rpc/sluice/rpc"
 )
@@ -261,7 +262,7 @@ func TestSocketSilent(t *testing.T) {
 
 // TestSocketMemory: what is kept of a message is charged; without memory the call ends.
 func TestSocketMemory(t *testing.T) {
-	for path, want := range map[string]string{"/v1/make": "close 1011 " + errMemory.Message, "/v1/chat": "close 4008 " + errMemory.Message} {
+	for path, want := range map[string]string{"/v1/make": "close 1011 " + grpcwire.BuffersFull.Message, "/v1/chat": "close 4008 " + grpcwire.BuffersFull.Message} {
 		d := newDialer(t)
 		full := false
 		d.o.Reserve = func(n int) bool { return d.mem.reserve(n) && (n < 0 || !full || d.mem.reserve(-n) && false) }

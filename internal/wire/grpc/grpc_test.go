@@ -156,6 +156,19 @@ func TestReadStatus(t *testing.T) {
 	}
 }
 
+func TestFromClientReset(t *testing.T) {
+	for code, want := range map[exchange.Code]string{
+		exchange.Cancel:          "CANCELLED: the client canceled the call",
+		exchange.ProtocolError:   "CANCELLED: the client canceled the call",
+		exchange.Disconnected:    "CANCELLED: the client's connection was lost",
+		exchange.EnhanceYourCalm: "RESOURCE_EXHAUSTED: the gateway's buffers are full (limits.buffer_bytes)",
+	} {
+		if st := FromClientReset(code); st.Code.String()+": "+st.Message != want {
+			t.Errorf("%v: %v, want %s", code, st, want)
+		}
+	}
+}
+
 func TestToReset(t *testing.T) {
 	for code := range rpc.Code(rpc.Codes + 3) {
 		want := exchange.InternalError

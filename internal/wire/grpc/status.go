@@ -40,6 +40,20 @@ func FromReset(code exchange.Code) rpc.Code {
 	return rpc.Internal
 }
 
+// BuffersFull is the status of a call for which the gateway can't keep more.
+var BuffersFull = rpc.Status{Code: rpc.ResourceExhausted, Message: exchange.ErrBuffers.Error()}
+
+// FromClientReset is the status of a call whose client's exchange was reset.
+func FromClientReset(code exchange.Code) rpc.Status {
+	switch code {
+	case exchange.Disconnected:
+		return rpc.Status{Code: rpc.Canceled, Message: "the client's connection was lost"}
+	case exchange.EnhanceYourCalm:
+		return BuffersFull
+	}
+	return rpc.Status{Code: rpc.Canceled, Message: "the client canceled the call"}
+}
+
 // ToReset is how a call is reset for a status that can't be said any more.
 func ToReset(code rpc.Code) exchange.Code {
 	switch code {
