@@ -55,6 +55,7 @@ package exchange
 import (
 	"crypto/tls"
 	"errors"
+	"mime"
 	"net"
 	"strings"
 )
@@ -160,6 +161,17 @@ func Get(fields []Field, name string) string {
 		}
 	}
 	return ""
+}
+
+// MediaType reads a content type without its parameters, in lower case (RFC 9110, section
+// 8.3.1). What is in no order is read up to its first parameter.
+func MediaType(contentType string) string {
+	t, _, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		t, _, _ = strings.Cut(contentType, ";")
+		t = strings.ToLower(strings.TrimSpace(t))
+	}
+	return t
 }
 
 // ErrBuffers is why a gateway resets a client's exchange with [EnhanceYourCalm], and why

@@ -32,3 +32,18 @@ func TestHandshake(t *testing.T) {
 		}
 	}
 }
+
+func TestMediaType(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                                      "",
+		"application/json":                      "application/json",
+		" Application/JSON ; charset=utf-8":     "application/json",
+		"application/json; charset":             "application/json", // which is no parameter
+		"application/json;a=1;a=2":              "application/json",
+		"multipart/form-data; boundary=\"a;b\"": "multipart/form-data",
+	} {
+		if got := MediaType(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}

@@ -8,7 +8,6 @@
 package connect
 
 import (
-	"mime"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,16 +44,6 @@ type Options struct {
 	Reserve func(n int) bool
 }
 
-// mediaType reads a content type without its parameters.
-func mediaType(s string) string {
-	t, _, err := mime.ParseMediaType(s)
-	if err != nil {
-		t, _, _ = strings.Cut(s, ";")
-		t = strings.ToLower(strings.TrimSpace(t))
-	}
-	return t
-}
-
 // A Form is what an exchange looks like to Connect.
 type Form int
 
@@ -82,7 +71,7 @@ func FormOf(h *exchange.RequestHead) Form {
 	}
 	ct := exchange.Get(h.Fields, "content-type")
 	if strings.IndexByte(ct, ';') >= 0 || ct != strings.ToLower(ct) {
-		ct = mediaType(ct)
+		ct = exchange.MediaType(ct)
 	}
 	switch {
 	case ct == unaryType+"proto":
@@ -138,7 +127,7 @@ func (s *server) Start(head *exchange.RequestHead, response exchange.Response) e
 	}
 	switch FormOf(head) {
 	case Stream:
-		c.codec = mediaType(exchange.Get(head.Fields, "content-type"))[len(streamType):]
+		c.codec = exchange.MediaType(exchange.Get(head.Fields, "content-type"))[len(streamType):]
 		if !known(c.codec) {
 			return refuse(response, 415, nil)
 		}

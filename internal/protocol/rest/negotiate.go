@@ -1,7 +1,6 @@
 package rest
 
 import (
-	"mime"
 	"net/url"
 	"slices"
 	"strconv"
@@ -79,16 +78,6 @@ func values(fields []exchange.Field, name string) (v []string) {
 		}
 	}
 	return v
-}
-
-// mediaType reads a content type without its parameters.
-func mediaType(s string) string {
-	t, _, err := mime.ParseMediaType(s)
-	if err != nil {
-		t, _, _ = strings.Cut(s, ";")
-		t = strings.ToLower(strings.TrimSpace(t))
-	}
-	return t
 }
 
 // decide finds who gets a request.
@@ -211,7 +200,7 @@ func (d *decision) nobody(t *Table, h *exchange.RequestHead, path string) {
 	case len(verbs) > 0:
 		d.status, d.allow = 405, append(verbs, "OPTIONS")
 		d.message = h.Method + " is not a verb of " + path + ": it has " + strings.Join(verbs, ", ")
-	case h.Method == "POST" && d.unread(mediaType(exchange.Get(h.Fields, "content-type"))):
+	case h.Method == "POST" && d.unread(exchange.MediaType(exchange.Get(h.Fields, "content-type"))):
 	default:
 		d.unknown = true
 		d.status, d.message = 404, "nothing is at "+path+": it is no gRPC method that the gateway knows, and no path of an HTTP rule (google.api.http)"
@@ -221,7 +210,7 @@ func (d *decision) nobody(t *Table, h *exchange.RequestHead, path string) {
 // chooseContent finds out how the body of the request is written.
 func (d *decision) chooseContent(h *exchange.RequestHead) {
 	b := d.binding
-	ct := mediaType(exchange.Get(h.Fields, "content-type"))
+	ct := exchange.MediaType(exchange.Get(h.Fields, "content-type"))
 	if b.content == nil && b.body == nil { // a body, if any, is ignored
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/sluice-rpc/sluice/internal/exchange"
 	"github.com/sluice-rpc/sluice/internal/transcode"
 	"github.com/sluice-rpc/sluice/internal/wire/jsonstream"
 	"github.com/sluice-rpc/sluice/internal/wire/multipart"
@@ -114,7 +115,7 @@ func (s *partSink) Part(h *multipart.Header) error {
 	if i := strings.IndexByte(h.Name, '['); i >= 0 { // an entry of a map
 		fd = fd.MapValue()
 	}
-	ct := mediaType(h.ContentType)
+	ct := exchange.MediaType(h.ContentType)
 	p.json = ct == "application/json" || strings.HasSuffix(ct, "+json")
 	isBody := fd.Message() != nil && !fd.IsMap() && fd.Message().FullName() == httpBody
 	if !isBody && (fd.Kind() != protoreflect.BytesKind || !h.File && (p.json || h.ContentType == "")) {

@@ -272,7 +272,7 @@ func refuse(head *exchange.RequestHead, response exchange.Response, d *decision)
 		switch {
 		case contentType == "":
 			r.fields = grpcwire.AppendStatus(r.fields, st)
-		case d.errors == ErrorStatus && !reads(mediaType(exchange.Get(head.Fields, "content-type"))):
+		case d.errors == ErrorStatus && !reads(exchange.MediaType(exchange.Get(head.Fields, "content-type"))):
 			// Somebody else's client, such as Connect's, which takes JSON for its own.
 			contentType, body = "text/plain; charset=utf-8", []byte(d.message)
 		}
