@@ -34,6 +34,9 @@ type Config struct {
 
 	WebSocket WebSocket
 
+	// HTTP3, if it is not nil, lets ServeQUIC serve HTTP/3 and WebTransport. Package h3 has it.
+	HTTP3 HTTP3
+
 	Limits   Limits
 	Timeouts Timeouts
 

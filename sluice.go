@@ -13,6 +13,7 @@ import (
 	"github.com/sluice-rpc/sluice/internal/backend"
 	"github.com/sluice-rpc/sluice/internal/blocking"
 	"github.com/sluice-rpc/sluice/internal/carrier/accept"
+	"github.com/sluice-rpc/sluice/internal/carrier/altsvc"
 	"github.com/sluice-rpc/sluice/internal/carrier/cors"
 	"github.com/sluice-rpc/sluice/internal/carrier/http1"
 	"github.com/sluice-rpc/sluice/internal/carrier/http2"
@@ -44,10 +45,13 @@ type Gateway struct {
 	schemas  *schemas
 	methods  *restTable
 
-	edge   exchange.Handler // where all carriers bring their exchanges
-	accept *accept.Server
-	http1  *http1.Server
-	http2  *http2.Server
+	edge     exchange.Handler // where all carriers bring their exchanges
+	origins  *cors.Policy     // the part of it that decides about pages
+	announce *altsvc.Handler  // the edge of the gateway's own listeners
+	accept   *accept.Server
+	http1    *http1.Server
+	http2    *http2.Server
+	http3    HTTP3Server // nil without Config.HTTP3
 
 	stop     context.CancelFunc // of the background
 	wg       sync.WaitGroup     // the background: reflection
@@ -167,13 +171,13 @@ func (g *Gateway) assemble(router rpc.Handler) error {
 	if cfg.REST.OpenAPI != nil {
 		protocols = append(table{g.publicOpenAPI()}, protocols...) // its paths are those of no method
 	}
-	edge, err := cors.New(cors.Config{Origins: cfg.CORSOrigins}, protocols)
-	if err != nil {
+	if g.origins, err = cors.New(cors.Config{Origins: cfg.CORSOrigins}, protocols); err != nil {
 		return err
 	}
-	g.edge = edge
-	g.http2 = http2.New(edge, g.engineConfig(false))
-	g.http1 = http1.New(edge, http1.Config{
+	g.edge = g.origins
+	g.announce = altsvc.New(g.edge)
+	g.http2 = http2.New(g.announce, g.engineConfig(false))
+	g.http1 = http1.New(g.announce, http1.Config{
 		Work: g.work, HeaderTimeout: cfg.Timeouts.Header, IdleTimeout: cfg.Timeouts.Idle, Stall: cfg.Timeouts.Stall,
 		MaxHeaderBytes: cfg.Limits.HeaderBytes, Logger: cfg.Logger,
 	})
@@ -181,7 +185,7 @@ func (g *Gateway) assemble(router rpc.Handler) error {
 		HTTP1: g.http1.ServeConn, HTTP2: g.http2.ServeConn,
 		MaxConns: cfg.Limits.Conns, Handshake: cfg.Timeouts.Handshake, LimitHit: g.metrics.LimitHit, Log: cfg.Logger,
 	})
-	return nil
+	return g.startHTTP3()
 }
 
 // engineConfig is the HTTP/2 engine's part of the configuration, for one role.
@@ -265,6 +269,9 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 	g.mu.Unlock()
 	g.accept.Close()
 	g.http2.Drain()
+	if g.http3 != nil {
+		g.http3.Drain()
+	}
 	h1 := make(chan struct{})
 	go func() { _ = g.http1.Shutdown(ctx); close(h1) }() // ends with ctx; waited for below
 	err := g.waitCalls(ctx)
@@ -323,6 +330,9 @@ func (g *Gateway) Close() error {
 		g.accept.Close()
 		g.http2.Close()
 		g.http1.Close()
+		if g.http3 != nil {
+			g.http3.Close()
+		}
 		g.accept.Wait()
 	}
 	for _, b := range g.backends {

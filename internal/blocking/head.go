@@ -91,7 +91,7 @@ func requestHead(r *http.Request) *exchange.RequestHead {
 		h.Scheme = "https"
 	}
 	if r.Method == http.MethodConnect {
-		h.Protocol = r.Header.Get(":protocol")
+		h.Protocol = protocol(r)
 	}
 
 	// Connection names more fields that mean this connection only.
@@ -105,6 +105,15 @@ func requestHead(r *http.Request) *exchange.RequestHead {
 		h.Fields = append(h.Fields, exchange.Field{Name: "te", Value: "trailers"})
 	}
 	return h
+}
+
+// protocol is that of an extended CONNECT (RFC 8441, RFC 9220): net/http has it among the
+// fields, quic-go in place of the version.
+func protocol(r *http.Request) string {
+	if r.ProtoMajor == 3 && r.Proto != "HTTP/3.0" {
+		return r.Proto
+	}
+	return r.Header.Get(":protocol")
 }
 
 // tokens are the members of a list of tokens, in lower case, at most a few.

@@ -27,7 +27,7 @@ var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 //
 // It reads the request and writes the response at the same time, also on HTTP/1.1.
 func ServeHTTP(h exchange.Handler, w http.ResponseWriter, r *http.Request, o Options) {
-	if r.Method == http.MethodConnect && r.Header.Get(":protocol") == "" {
+	if r.Method == http.MethodConnect && protocol(r) == "" {
 		http.Error(w, "CONNECT: this is not a forward proxy", http.StatusNotImplemented)
 		return
 	}

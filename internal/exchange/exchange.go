@@ -50,6 +50,9 @@
 // are canceled; with any other code, that the way to it was lost, which a call may survive.
 // A Reset of the response closes the pipe, and cause is for the peer too, where a
 // carrier has a place for it.
+//
+// Where each call has a pipe of its own ([PipeCall]), pipes belong to a [Session]: what is
+// said about the connection, and datagrams, go there.
 package exchange
 
 import (
@@ -83,6 +86,9 @@ type RequestHead struct {
 	Protocol  string // of an extended CONNECT (RFC 8441, section 4), else ""
 	Fields    []Field
 	Length    int64 // the content length if known, else -1
+
+	// Session is what a pipe of one call belongs to, else nil.
+	Session Session
 
 	// Allowed says that a page asks, and that it is of an origin that may.
 	Allowed bool
@@ -151,6 +157,33 @@ type Response interface {
 	End(trailer []Field)            // the end, whole; a nil trailer is none
 	Reset(code Code, cause error)   // the end, broken; cause is for logs and may be nil
 	Credit(n int)                   // n request bytes were taken
+}
+
+// A Session is a connection on which each call has a pipe of its own. Its methods do not
+// block, and may be called from any goroutine; after the end of the session they do nothing.
+type Session interface {
+	// Control appends frames of the connection to the stream that only the server writes.
+	Control(b []byte)
+	// Datagram sends b, if there is room for it now, and says whether. It is not sent
+	// again if it is lost.
+	Datagram(b []byte) bool
+	// MaxDatagram is how many bytes fit into one; 0 if there are none.
+	MaxDatagram() int
+	// Close ends the session and resets its pipes. The client gets the reason.
+	Close(code Code, reason string)
+}
+
+// A SessionHandler speaks for the server on sessions.
+type SessionHandler interface {
+	// StartSession is called before the first pipe of a session, with the head of what
+	// opened it.
+	StartSession(head *RequestHead, s Session) SessionEvents
+}
+
+// SessionEvents come from one goroutine at a time.
+type SessionEvents interface {
+	Datagram(b []byte) // valid during the call only
+	Done()             // exactly once, last, when its pipes are over too
 }
 
 // Get returns the first value of the field name, or "".

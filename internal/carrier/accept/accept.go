@@ -101,6 +101,14 @@ func (s *Server) Serve(l net.Listener, tlsCfg *tls.Config) error {
 func (s *Server) enter(c net.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.acquireLocked() {
+		return false
+	}
+	s.open[c] = struct{}{}
+	return true
+}
+
+func (s *Server) acquireLocked() bool {
 	if s.done {
 		return false
 	}
@@ -109,7 +117,6 @@ func (s *Server) enter(c net.Conn) bool {
 		return false
 	}
 	s.n++
-	s.open[c] = struct{}{}
 	s.wg.Add(1)
 	return true
 }
@@ -126,6 +133,22 @@ func (s *Server) leave(c net.Conn) {
 	s.mu.Lock()
 	s.n--
 	delete(s.open, c)
+	s.mu.Unlock()
+	s.wg.Done()
+}
+
+// Acquire counts a connection that comes another way, and says whether there may be one
+// more. Release follows when it has ended.
+func (s *Server) Acquire() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.acquireLocked()
+}
+
+// Release undoes one Acquire.
+func (s *Server) Release() {
+	s.mu.Lock()
+	s.n--
 	s.mu.Unlock()
 	s.wg.Done()
 }

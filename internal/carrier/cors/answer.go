@@ -81,9 +81,6 @@ func token(s string) bool {
 
 // refuse answers pages of foreign origins.
 func refuse(method, origin string, response exchange.Response) exchange.Request {
-	if len(origin) > 200 {
-		origin = origin[:200] + "…"
-	}
 	a := &answer{
 		response: response,
 		head: exchange.ResponseHead{Status: 403, Fields: []exchange.Field{
@@ -91,12 +88,19 @@ func refuse(method, origin string, response exchange.Response) exchange.Request 
 			{Name: "x-content-type-options", Value: "nosniff"},
 			{Name: "vary", Value: "Origin"},
 		}},
-		body: fmt.Sprintf("pages of %q may not call here; to allow them, add the origin to those of the gateway (--cors-origin)\n", origin),
+		body: notAllowed(origin) + "\n",
 	}
 	if method == "HEAD" {
 		a.body = "" // RFC 9110, section 9.3.2
 	}
 	return a
+}
+
+func notAllowed(origin string) string {
+	if len(origin) > 200 {
+		origin = origin[:200] + "…"
+	}
+	return fmt.Sprintf("pages of %q may not call here; to allow them, add the origin to those of the gateway (--cors-origin)", origin)
 }
 
 // allowOrigin says who may read a response. A page that may use credentials must be

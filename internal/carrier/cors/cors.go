@@ -31,6 +31,7 @@
 package cors
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -45,7 +46,8 @@ type Config struct {
 	Origins []string
 }
 
-type policy struct {
+// A Policy is a handler that lets pass what may pass.
+type Policy struct {
 	next    exchange.Handler
 	any     bool
 	origins map[string]bool
@@ -53,8 +55,8 @@ type policy struct {
 
 // New returns a handler that lets pass to next what may pass. Its error names the
 // origin that is none.
-func New(cfg Config, next exchange.Handler) (exchange.Handler, error) {
-	p := &policy{next: next, origins: map[string]bool{}}
+func New(cfg Config, next exchange.Handler) (*Policy, error) {
+	p := &Policy{next: next, origins: map[string]bool{}}
 	for _, text := range cfg.Origins {
 		switch text {
 		case "*":
@@ -110,7 +112,7 @@ func ours(name string) bool {
 }
 
 // Start implements [exchange.Handler].
-func (p *policy) Start(head *exchange.RequestHead, response exchange.Response) exchange.Request {
+func (p *Policy) Start(head *exchange.RequestHead, response exchange.Response) exchange.Request {
 	a := read(head.Fields)
 	if a.strip {
 		// The head is its carrier's; next gets another.
@@ -130,7 +132,7 @@ func (p *policy) Start(head *exchange.RequestHead, response exchange.Response) e
 }
 
 // page serves a request that a page makes.
-func (p *policy) page(head, stripped *exchange.RequestHead, a *asked, response exchange.Response) exchange.Request {
+func (p *Policy) page(head, stripped *exchange.RequestHead, a *asked, response exchange.Response) exchange.Request {
 	allowed := p.allowed(head, a)
 	stripped.Allowed = allowed != no
 	switch {
@@ -146,6 +148,26 @@ func (p *policy) page(head, stripped *exchange.RequestHead, a *asked, response e
 		return p.next.Start(stripped, &varying{Response: response, tunnel: tunnel})
 	}
 	return p.next.Start(stripped, &exposing{Response: response, origin: a.origin, credentials: allowed == listed, tunnel: tunnel})
+}
+
+// Admit decides about a request that opens something else than an exchange, as the CONNECT
+// of a WebTransport session does. It returns the head as a handler behind the policy would
+// get it, or says who may not call.
+func (p *Policy) Admit(head *exchange.RequestHead) (*exchange.RequestHead, error) {
+	a := read(head.Fields)
+	admitted := *head
+	admitted.Fields = slices.DeleteFunc(slices.Clone(head.Fields), func(f exchange.Field) bool { return ours(f.Name) })
+	if a.origins == 0 {
+		return &admitted, nil
+	}
+	switch p.allowed(head, &a) {
+	case no:
+		return nil, errors.New(notAllowed(a.origin))
+	case anonymous:
+		anonymize(&admitted)
+	}
+	admitted.Allowed = true
+	return &admitted, nil
 }
 
 // anonymize takes what a browser adds to a handshake by itself. A page can set none of
@@ -169,7 +191,7 @@ const (
 	own               // its own origin; browsers want nothing of us
 )
 
-func (p *policy) allowed(head *exchange.RequestHead, a *asked) verdict {
+func (p *Policy) allowed(head *exchange.RequestHead, a *asked) verdict {
 	if a.origins != 1 {
 		return no
 	}
