@@ -16,7 +16,6 @@ import (
 	qhttp3 "github.com/quic-go/quic-go/http3"
 	"github.com/quic-go/webtransport-go"
 
-	"github.com/sluice-rpc/sluice/internal/blocking"
 	"github.com/sluice-rpc/sluice/internal/exchange"
 	"github.com/sluice-rpc/sluice/internal/netio"
 )
@@ -64,7 +63,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	sockets  map[*socket]struct{}
-	conns    map[*quic.Conn]struct{}
+	conns    map[*quic.Conn]*conn
 	draining bool
 	closed   bool
 	wg       sync.WaitGroup // connections
@@ -82,7 +81,7 @@ var ErrClosed = errors.New("http3: closed")
 
 // New returns a Server. Close ends it.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg, sockets: map[*socket]struct{}{}, conns: map[*quic.Conn]struct{}{}}
+	s := &Server{cfg: cfg, sockets: map[*socket]struct{}{}, conns: map[*quic.Conn]*conn{}}
 	if cfg.ResetKey != nil {
 		s.reset = *cfg.ResetKey
 	} else {
@@ -90,19 +89,17 @@ func New(cfg Config) *Server {
 	}
 	_, _ = rand.Read(s.token[:])
 	s.quic = quicConfig(&cfg)
+	log := cfg.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler) // nil would be the default of the program
+	}
 	s.wt = &webtransport.Server{
 		H3: &qhttp3.Server{
 			Handler: http.HandlerFunc(s.serve), QUICConfig: s.quic, MaxHeaderBytes: cfg.MaxHeaderBytes,
-			IdleTimeout: cfg.Idle, ConnContext: connContext, Logger: cfg.Log,
+			IdleTimeout: cfg.Idle, ConnContext: s.connContext, Logger: log,
 		},
 	}
 	return s
-}
-
-// connContext tells who the peer is.
-func connContext(ctx context.Context, c *quic.Conn) context.Context {
-	state := c.ConnectionState().TLS
-	return blocking.WithPeer(ctx, &blocking.Peer{Addr: c.RemoteAddr(), TLS: &state})
 }
 
 // Serve takes connections from a socket until Drain or Close. Close closes the socket.
@@ -129,19 +126,26 @@ func (s *Server) Serve(pc net.PacketConn, cfg *tls.Config) error {
 	for {
 		c, err := l.Accept(context.Background())
 		if err != nil {
-			s.mu.Lock()
-			draining := s.draining
-			s.mu.Unlock()
-			if draining {
-				return ErrClosed
-			}
-			return err
+			return s.stopped(k, err)
 		}
 		done(c.Context())
 		if s.enter(c) {
 			go s.serveConn(c) // ends with the connection; Close waits for it
 		}
 	}
+}
+
+// stopped says why a socket is not served any more. Its connections go on until Close, if
+// it was not the socket that failed.
+func (s *Server) stopped(k *socket, err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		return ErrClosed
+	}
+	delete(s.sockets, k)
+	k.close()
+	return err
 }
 
 func (k *socket) close() {

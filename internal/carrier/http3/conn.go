@@ -1,0 +1,145 @@
+package http3
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	qhttp3 "github.com/quic-go/quic-go/http3"
+
+	"github.com/sluice-rpc/sluice/internal/blocking"
+)
+
+// conn is a connection, as far as the libraries do not keep it.
+type conn struct {
+	s *Server
+	q *quic.Conn
+
+	mu       sync.Mutex
+	active   int // requests and sessions
+	draining bool
+}
+
+type connKey struct{}
+
+// connContext tells requests which connection they are of, and who the peer is. The
+// handshake is over, so its state stays as it is.
+func (s *Server) connContext(ctx context.Context, q *quic.Conn) context.Context {
+	state := q.ConnectionState().TLS
+	ctx = blocking.WithPeer(ctx, &blocking.Peer{Addr: q.RemoteAddr(), TLS: &state})
+	s.mu.Lock()
+	c := s.conns[q]
+	s.mu.Unlock()
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// enter keeps a connection.
+func (s *Server) enter(q *quic.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		_ = q.CloseWithError(noError, "")
+		return false
+	}
+	s.conns[q] = &conn{s: s, q: q, draining: s.draining}
+	s.wg.Add(1)
+	return true
+}
+
+// noError is H3_NO_ERROR (RFC 9114, section 8.1).
+const noError = quic.ApplicationErrorCode(qhttp3.ErrCodeNoError)
+
+// serveConn serves a connection until it ends.
+func (s *Server) serveConn(q *quic.Conn) {
+	defer s.wg.Done()
+	if err := s.wt.ServeQUICConn(q); err != nil {
+		_ = q.CloseWithError(noError, "")
+	}
+	<-q.Context().Done()
+	s.mu.Lock()
+	delete(s.conns, q)
+	s.mu.Unlock()
+}
+
+// serve serves one request.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	c := r.Context().Value(connKey{}).(*conn)
+	c.begin()
+	defer c.end()
+	blocking.ServeHTTP(s.cfg.Handler, w, r, blocking.Options{Work: s.cfg.Work, Stall: s.cfg.Stall, Log: s.cfg.Log})
+}
+
+func (c *conn) begin() {
+	c.mu.Lock()
+	c.active++
+	c.mu.Unlock()
+}
+
+func (c *conn) end() {
+	c.mu.Lock()
+	c.active--
+	c.closeIdleLocked()
+	c.mu.Unlock()
+}
+
+func (c *conn) drain() {
+	c.mu.Lock()
+	c.draining = true
+	c.closeIdleLocked()
+	c.mu.Unlock()
+}
+
+// lastWords is how long the end of a last response may take to arrive: to close a
+// connection is to forget what was not acknowledged.
+const lastWords = 500 * time.Millisecond
+
+// closeIdleLocked closes a connection on which nothing is left, while draining. There is no
+// GOAWAY: the library of WebTransport has none.
+func (c *conn) closeIdleLocked() {
+	if !c.draining || c.active > 0 {
+		return
+	}
+	time.AfterFunc(lastWords, func() {
+		c.mu.Lock()
+		idle := c.active == 0
+		c.mu.Unlock()
+		if idle {
+			_ = c.q.CloseWithError(noError, "")
+		}
+	})
+}
+
+// Drain takes no new connections, and closes those on which nothing runs, now or later.
+func (s *Server) Drain() {
+	s.mu.Lock()
+	s.draining = true
+	sockets, conns := slices.Collect(maps.Keys(s.sockets)), slices.Collect(maps.Values(s.conns))
+	s.mu.Unlock()
+	for _, k := range sockets {
+		_ = k.listener.Close()
+	}
+	for _, c := range conns {
+		c.drain()
+	}
+}
+
+// Close ends everything at once, and closes the sockets.
+func (s *Server) Close() {
+	s.mu.Lock()
+	s.draining, s.closed = true, true
+	sockets, conns := slices.Collect(maps.Keys(s.sockets)), slices.Collect(maps.Values(s.conns))
+	clear(s.sockets)
+	s.mu.Unlock()
+	for _, c := range conns {
+		_ = c.q.CloseWithError(noError, "")
+	}
+	s.wg.Wait()
+	_ = s.wt.Close()
+	for _, k := range sockets {
+		k.close()
+	}
+}
