@@ -85,6 +85,9 @@ func (in *instance) table(st sluice.Status) string {
 		}
 		row("listen", "https://"+shown(in.tls), more)
 	}
+	if in.dev != nil && in.dev.AuthorityFile() != "" {
+		row("authority", in.dev.AuthorityFile(), "`sluice trust` makes browsers and programs trust it")
+	}
 	if in.admin != nil {
 		row("admin", "http://"+shown(in.admin), "/livez /readyz /metrics /docs")
 	}
@@ -174,6 +177,9 @@ func (in *instance) logStart(st sluice.Status) {
 	}
 	if in.admin != nil {
 		args = append(args, "admin", in.admin.Addr().String())
+	}
+	if in.dev != nil {
+		args = append(args, "authority", in.dev.AuthorityFile())
 	}
 	var backends []string
 	for i := range st.Backends {

@@ -10,12 +10,14 @@ import (
 	"github.com/sluice-rpc/sluice/cmd/sluice/internal/certs"
 	"github.com/sluice-rpc/sluice/cmd/sluice/internal/config"
 	"github.com/sluice-rpc/sluice/cmd/sluice/internal/descriptors"
+	"github.com/sluice-rpc/sluice/cmd/sluice/internal/devtls"
 )
 
 // parts are what a configuration becomes, with every file that it names read.
 type parts struct {
 	gateway sluice.Config
 	server  *tls.Config     // nil without a listener with TLS
+	dev     *devtls.TLS     // nil unless its certificates are made
 	watch   []*certs.Keeper // to be watched while the gateway runs
 	schema  *descriptors.Keeper
 }
@@ -58,7 +60,14 @@ func build(c *config.Config, log *slog.Logger, lines io.Writer) (*parts, error) 
 		}
 		p.gateway.Backends = append(p.gateway.Backends, one)
 	}
-	if c.ServesTLS() {
+	switch {
+	case c.TLS.Dev:
+		dev, err := devTLS(c, log)
+		if err != nil {
+			return nil, err
+		}
+		p.dev, p.server = dev, dev.TCPConfig()
+	case c.ServesTLS():
 		server, keeper, err := certs.Server(certs.Files{Cert: c.TLS.Cert, Key: c.TLS.Key, CA: c.TLS.ClientCA}, log)
 		if err != nil {
 			return nil, err

@@ -14,7 +14,11 @@ import (
 
 // explain shows what is in force and from where, after a look at the files named.
 func (a *app) explain(file string, c *config.Config) error {
-	if _, err := build(c, slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})), nil); err != nil {
+	look := *c
+	if c.TLS.Dev {
+		look.TLS = config.ServerTLS{} // it names no file, and nothing is made to be looked at
+	}
+	if _, err := build(&look, slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})), nil); err != nil {
 		return err
 	}
 	inForce, err := c.REST.Options.Resolve()

@@ -18,6 +18,7 @@ import (
 	"github.com/sluice-rpc/sluice/cmd/sluice/internal/certs"
 	"github.com/sluice-rpc/sluice/cmd/sluice/internal/config"
 	"github.com/sluice-rpc/sluice/cmd/sluice/internal/demo"
+	"github.com/sluice-rpc/sluice/cmd/sluice/internal/devtls"
 	"github.com/sluice-rpc/sluice/cmd/sluice/internal/viewer"
 )
 
@@ -27,6 +28,7 @@ type instance struct {
 	log      *slog.Logger
 	gateway  *sluice.Gateway
 	demo     *demo.Server // nil for serve
+	dev      *devtls.TLS  // nil without certificates for development
 	began    time.Time
 	draining atomic.Bool
 
@@ -46,6 +48,7 @@ func (a *app) run(c *config.Config, warnings []string, d *demo.Server) (err erro
 	if err != nil {
 		return err
 	}
+	in.dev = p.dev
 	if d != nil { // the user's own go before them
 		own := sluice.HTTPRulesFile{Name: "the demo", Data: demo.HTTPRules}
 		p.gateway.REST.HTTPRules = append([]sluice.HTTPRulesFile{own}, p.gateway.REST.HTTPRules...)
@@ -88,7 +91,7 @@ func (in *instance) listen() (err error) {
 	for _, one := range []struct {
 		l          *net.Listener
 		flag, addr string
-	}{{&in.plain, "listen", in.config.Listen}, {&in.tls, "tls-listen", in.config.TLS.Listen}, {&in.admin, "admin", in.config.Admin}} {
+	}{{&in.plain, "listen", in.config.Listen}, {&in.tls, "tls-listen", in.config.TLS.Address()}, {&in.admin, "admin", in.config.Admin}} {
 		if one.addr == "" || one.addr == config.Off {
 			continue
 		}
@@ -120,7 +123,7 @@ func (in *instance) serve(server *tls.Config) <-chan error {
 		go func() { watch(in.config.Listen, in.gateway.Serve(in.plain)) }()
 	}
 	if in.tls != nil {
-		go func() { watch(in.config.TLS.Listen, in.gateway.ServeTLS(in.tls, server)) }()
+		go func() { watch(in.config.TLS.Address(), in.gateway.ServeTLS(in.tls, server)) }()
 	}
 	if in.admin != nil {
 		s := admin.New(admin.Options{Ready: in.ready, Metrics: in.gateway.Metrics(),

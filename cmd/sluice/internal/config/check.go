@@ -12,10 +12,18 @@ import (
 // Check finds what no single setting can know: combinations that can't be meant.
 func (c *Config) Check(needBackend bool) error {
 	switch {
-	case c.Listen == Off && c.TLS.Listen == "" || c.Listen == Off && c.TLS.Listen == Off:
+	case c.Listen == Off && !c.ServesTLS():
 		return errors.New("nothing to listen on: give --listen or --tls-listen an address")
-	case c.ServesTLS() && (c.TLS.Cert == "" || c.TLS.Key == ""):
-		return errors.New("--tls-listen needs a certificate: add --tls-cert FILE and --tls-key FILE")
+	case c.TLS.Dev && (c.TLS.Cert != "" || c.TLS.Key != ""):
+		return errors.New("--tls-dev makes certificates itself: leave out --tls-cert and --tls-key, or --tls-dev")
+	case c.TLS.Dev && c.TLS.ClientCA != "":
+		return errors.New("--tls-dev asks for no client certificates: with --tls-client-ca give the server's own by --tls-cert and --tls-key")
+	case c.TLS.Dev && c.TLS.Listen == Off:
+		return errors.New("--tls-dev needs a listener with TLS: leave out --tls-listen off")
+	case !c.TLS.Dev && len(c.TLS.DevNames) > 0:
+		return errors.New("--tls-dev-name is for the certificates of --tls-dev: add --tls-dev")
+	case c.ServesTLS() && !c.TLS.Dev && (c.TLS.Cert == "" || c.TLS.Key == ""):
+		return errors.New("--tls-listen needs a certificate: add --tls-cert FILE and --tls-key FILE, or --tls-dev for development")
 	case !c.ServesTLS() && (c.TLS.Cert != "" || c.TLS.Key != ""):
 		return errors.New("a certificate without a listener with TLS: add --tls-listen :8443")
 	case !c.ServesTLS() && c.TLS.ClientCA != "":
@@ -57,7 +65,18 @@ func (c *Config) Check(needBackend bool) error {
 }
 
 // ServesTLS says whether there is a listener with TLS.
-func (c *Config) ServesTLS() bool { return c.TLS.Listen != "" && c.TLS.Listen != Off }
+func (c *Config) ServesTLS() bool {
+	listen := c.TLS.Address()
+	return listen != "" && listen != Off
+}
+
+// Address is where it listens.
+func (t *ServerTLS) Address() string {
+	if t.Listen == "" && t.Dev {
+		return ":8443"
+	}
+	return t.Listen
+}
 
 func (c *Config) backendTLSOrigin() string {
 	for _, key := range []string{"ca", "cert", "key", "server_name"} {

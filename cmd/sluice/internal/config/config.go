@@ -32,9 +32,12 @@ type Config struct {
 // Off is written where something is not wanted.
 const Off = "off"
 
-// ServerTLS is the listener with TLS. Without Listen there is none.
+// ServerTLS is the listener with TLS. Without Listen and Dev there is none.
 type ServerTLS struct {
 	Listen, Cert, Key, ClientCA string
+	Dev                         bool // certificates are made, for development
+	DevNames                    []string
+	DevDir                      string // "" is that of the user
 }
 
 // ClientTLS is how to speak TLS to a backend. The zero value trusts the system's

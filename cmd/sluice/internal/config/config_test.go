@@ -346,11 +346,17 @@ func TestEnvErrors(t *testing.T) {
 
 func TestCheck(t *testing.T) {
 	for yaml, want := range map[string]string{
-		"listen: off":                                                      "nothing to listen on",
-		"tls: {listen: ':1'}\nbackends: ['a:1']":                           "needs a certificate",
-		"tls: {cert: a, key: b}\nbackends: ['a:1']":                        "add --tls-listen",
-		"tls: {client_ca: a}\nbackends: ['a:1']":                           "needs a listener with TLS",
-		"listen: ':1'":                                                     "no backend",
+		"listen: off":                                                                                     "nothing to listen on",
+		"tls: {listen: ':1'}\nbackends: ['a:1']":                                                          "needs a certificate",
+		"tls: {cert: a, key: b}\nbackends: ['a:1']":                                                       "add --tls-listen",
+		"tls: {client_ca: a}\nbackends: ['a:1']":                                                          "needs a listener with TLS",
+		"tls: {dev: true, cert: a}\nbackends: ['a:1']":                                                    "leave out --tls-cert",
+		"tls: {dev: true, client_ca: a}\nbackends: ['a:1']":                                               "asks for no client certificates",
+		"tls: {dev: true, listen: off}\nbackends: ['a:1']":                                                "leave out --tls-listen off",
+		"tls: {dev_names: a.test}\nbackends: ['a:1']":                                                     "add --tls-dev",
+		"tls: {dev: true}\nlisten: off\nbackends: ['a:1']":                                                "",
+		"tls: {dev: true, listen: ':1', dev_names: [a.test, '192.0.2.1'], dev_dir: d}\nbackends: ['a:1']": "",
+		"listen: ':1'": "no backend",
 		"backend_tls: {ca: a}\nbackends: ['a:1']":                          "no backend uses TLS",
 		"backends: [{target: 'a:1', tls: {ca: x}}]":                        "does not use TLS",
 		"backends: [{target: 'https://a', tls: {cert: x}}]":                "needs both",

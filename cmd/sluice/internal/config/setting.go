@@ -3,6 +3,8 @@ package config
 import (
 	"slices"
 	"strings"
+
+	"github.com/sluice-rpc/sluice/cmd/sluice/internal/devtls"
 )
 
 // A Setting is one thing that can be set: a row of the table.
@@ -128,6 +130,12 @@ func (c *Config) serving() []Setting {
 			Help: "private key (PEM), read again when it changes"},
 		{Key: "tls.client_ca", Flag: "tls-client-ca", Arg: "FILE", Value: text(&c.TLS.ClientCA),
 			Help: "require client certificates signed by one of these authorities (PEM)"},
+		{Key: "tls.dev", Flag: "tls-dev", Arg: "bool", Default: "false", Value: boolean(&c.TLS.Dev),
+			Help: "for development: make an authority and certificates; listens on :8443 if tls.listen is not set"},
+		{Key: "tls.dev_names", Flag: "tls-dev-name", Arg: "NAME", Value: list(&c.TLS.DevNames, devtls.CheckName),
+			Help: "a name or address for these certificates, besides those of this machine (repeatable)"},
+		{Key: "tls.dev_dir", Flag: "tls-dev-dir", Arg: "DIR", Value: text(&c.TLS.DevDir),
+			Help: "where they are kept; by default where the user's state is"},
 		{Key: "admin", Flag: "admin", Arg: "ADDR", Default: "127.0.0.1:9090", Value: address(&c.Admin),
 			Help: "/livez, /readyz, /metrics, /docs and /openapi.json; off for none"},
 		{Key: "admin_hosts", Flag: "admin-host", Arg: "HOST", Value: list(&c.AdminHosts, nil),
