@@ -33,6 +33,12 @@ type Config struct {
 	CORSOrigins []string
 
 	WebSocket WebSocket
+	Duplex    Duplex
+
+	// Authenticate says who makes a call, or refuses it by an error: with the status if it is
+	// an rpc.Status, else with UNAUTHENTICATED. It is asked for every call, and when a client comes
+	// back for a call that it had begun, which has to be of the same principal. It must not block.
+	Authenticate func(call *rpc.Call) (principal string, err error)
 
 	// HTTP3, if it is not nil, lets ServeQUIC serve HTTP/3 and WebTransport. Package h3 has it.
 	HTTP3 HTTP3
@@ -124,6 +130,16 @@ type WebSocket struct {
 	NoCompression bool          // permessage-deflate is not agreed to
 }
 
+// Duplex says how calls over WebTransport, WebSocket and HTTP/2 duplex are looked after
+// (docs/protocols/duplex.md). Zero is the default named at the field.
+type Duplex struct {
+	Path   string        // where these carriers are reached; "/sluice/v1". "off" is none of them
+	Node   string        // the name of this gateway among several
+	Key    []byte        // a secret that several gateways share; random
+	Ping   time.Duration // silence of a client before it is pinged, and after that before it is given up; 20 s
+	Detach time.Duration // how long a call waits for a client whose connection was lost; 60 s
+}
+
 // Limits bound what a peer can make the gateway spend. Zero is the default named at
 // the field; negative is not allowed.
 type Limits struct {
@@ -137,6 +153,8 @@ type Limits struct {
 	HeldCalls          int // calls that wait for a backend to become ready; 10000
 	DecompressionRatio int // how many times larger than its compressed form a message may be, above 1 MiB; 100
 	ConnAbuse          int // the budget of useless work a second on one client connection, in frames; 1000
+	WaitingCalls       int // calls that wait for a client whose connection was lost; 10000
+	WaitingBytes       int // what calls of one client connection keep while they wait; 4 MiB
 }
 
 // Timeouts bound waiting. Nothing here cuts a stream that makes progress. Zero is the

@@ -15,6 +15,7 @@ var (
 	defaultLimits = Limits{
 		MessageBytes: 4 << 20, HeaderBytes: 16 << 10, BackendHeaderBytes: 64 << 10, StreamsPerConn: 250, Conns: 65536,
 		ConnBufferBytes: 1 << 20, BufferBytes: 256 << 20, HeldCalls: 10000, DecompressionRatio: 100, ConnAbuse: 1000,
+		WaitingCalls: 10000, WaitingBytes: 4 << 20,
 	}
 	defaultTimeouts = Timeouts{
 		Handshake: 10 * time.Second, Header: 10 * time.Second, Idle: 5 * time.Minute, Stall: time.Minute,
@@ -25,6 +26,9 @@ var (
 
 // defaultPing is both times of a WebSocket.
 const defaultPing = 15 * time.Second
+
+// defaultDuplexPath is where the gateway's own carriers are reached.
+const defaultDuplexPath = "/sluice/v1"
 
 // minKeepAlive is what grpc servers tolerate at most (too_many_pings).
 const minKeepAlive = 10 * time.Second
@@ -56,6 +60,17 @@ func (c Config) withDefaults() (Config, error) {
 			*d = defaultPing
 		case *d < 0:
 			*d = 0 // never
+		}
+	}
+	if c.Duplex.Path == "" {
+		c.Duplex.Path = defaultDuplexPath
+	}
+	for d, otherwise := range map[*time.Duration]time.Duration{&c.Duplex.Ping: 20 * time.Second, &c.Duplex.Detach: time.Minute} {
+		switch {
+		case *d == 0:
+			*d = otherwise
+		case *d < 0:
+			return c, fmt.Errorf("a time of Duplex is %v: it has to be positive", *d)
 		}
 	}
 	timeouts := reflect.ValueOf(&c.Timeouts).Elem()

@@ -17,6 +17,7 @@ import (
 	"github.com/sluice-rpc/sluice/internal/carrier/cors"
 	"github.com/sluice-rpc/sluice/internal/carrier/http1"
 	"github.com/sluice-rpc/sluice/internal/carrier/http2"
+	"github.com/sluice-rpc/sluice/internal/carrier/mux"
 	"github.com/sluice-rpc/sluice/internal/exchange"
 	"github.com/sluice-rpc/sluice/internal/h2"
 	"github.com/sluice-rpc/sluice/internal/netio"
@@ -44,6 +45,7 @@ type Gateway struct {
 	router   *backend.Router
 	schemas  *schemas
 	methods  *restTable
+	mux      *mux.Server
 
 	edge     exchange.Handler // where all carriers bring their exchanges
 	origins  *cors.Policy     // the part of it that decides about pages
@@ -155,6 +157,9 @@ func (g *Gateway) assemble(router rpc.Handler) error {
 		h = policy.FirstByte(h, g.wheel, cfg.Timeouts.FirstByte)
 	}
 	h = policy.Deadline(h, g.wheel)
+	if cfg.Authenticate != nil {
+		h = policy.Authenticate(h, cfg.Authenticate)
+	}
 	methods, err := newRESTTable(g)
 	if err != nil {
 		return err
@@ -168,6 +173,7 @@ func (g *Gateway) assemble(router rpc.Handler) error {
 	h = observe.Observe(h, g.metrics, g.access, time.Now)
 
 	protocols := newTable(h, cfg, g.schemas.lookup, g.budget.Reserve, methods)
+	g.mux = newMux(g, protocols)
 	if cfg.REST.OpenAPI != nil {
 		protocols = append(table{g.publicOpenAPI()}, protocols...) // its paths are those of no method
 	}
@@ -272,6 +278,7 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 	if g.http3 != nil {
 		g.http3.Drain()
 	}
+	g.mux.Drain(g.cfg.Timeouts.Drain)
 	h1 := make(chan struct{})
 	go func() { _ = g.http1.Shutdown(ctx); close(h1) }() // ends with ctx; waited for below
 	err := g.waitCalls(ctx)
@@ -328,6 +335,7 @@ func (g *Gateway) Close() error {
 	}
 	if g.accept != nil {
 		g.accept.Close()
+		g.mux.Close()
 		g.http2.Close()
 		g.http1.Close()
 		if g.http3 != nil {

@@ -73,14 +73,14 @@ func (h *handler) Start(c *rpc.Call, response rpc.Response) rpc.Request {
 	switch {
 	case in == nil:
 		if st := h.unknown(c); !st.OK() {
-			return &refusal{response: response, status: st}
+			return rpc.Refuse(response, nil, st)
 		}
 		return h.next.Start(c, response) // a backend may speak JSON itself
 	case c.Encoding != "" && !slices.Contains(encodings, c.Encoding):
 		// https://github.com/grpc/grpc/blob/master/doc/compression.md: the answer says what
 		// would be read.
-		return &refusal{response: response, head: &rpc.Head{AcceptEncodings: encodings, Codec: "json"}, status: rpc.Errorf(rpc.Unimplemented,
-			"unknown compression %q: supported are %s", c.Encoding, strings.Join(encodings, ", "))}
+		return rpc.Refuse(response, &rpc.Head{AcceptEncodings: encodings, Codec: "json"}, rpc.Errorf(rpc.Unimplemented,
+			"unknown compression %q: supported are %s", c.Encoding, strings.Join(encodings, ", ")))
 	}
 	t := &call{h: h, response: response, in: in, out: out, written: written}
 	t.written.MaxOutput = h.o.MaxMessage
@@ -107,22 +107,3 @@ func (h *handler) unknown(c *rpc.Call) rpc.Status {
 	return rpc.Errorf(rpc.Unimplemented, "JSON needs a schema, and the gateway has no descriptor of %s: "+
 		"enable server reflection on the backend or give its descriptors by --schema", c.Method)
 }
-
-// A refusal is a call that ends as it begins.
-type refusal struct {
-	response rpc.Response
-	head     *rpc.Head
-	status   rpc.Status
-}
-
-func (r *refusal) Begin() {
-	if r.head != nil {
-		r.response.Head(r.head)
-	}
-	r.response.End(r.status, nil)
-}
-func (r *refusal) Data(b []byte)     { r.response.Credit(len(b)) }
-func (r *refusal) End()              {}
-func (r *refusal) Cancel(rpc.Status) {}
-func (r *refusal) Credit(int)        {}
-func (r *refusal) Done(rpc.Outcome)  {}

@@ -141,11 +141,11 @@ func (r *fromBackend) Head(h *exchange.ResponseHead, end bool) {
 		return
 	}
 	if end {
-		r.end(r.judge(r.status, r.hasSt), metadata(h.Fields))
+		r.end(r.judge(r.status, r.hasSt), Metadata(h.Fields))
 		return
 	}
 	head := &r.rhead
-	head.Metadata, head.Codec = metadata(h.Fields), k.codec
+	head.Metadata, head.Codec = Metadata(h.Fields), k.codec
 	for i := range h.Fields {
 		switch f := &h.Fields[i]; f.Name {
 		case "grpc-encoding":
@@ -214,7 +214,7 @@ func (r *fromBackend) End(trailer []exchange.Field) {
 	if !ok {
 		st, ok = r.status, r.hasSt
 	}
-	r.end(r.judge(st, ok), metadata(trailer))
+	r.end(r.judge(st, ok), Metadata(trailer))
 }
 
 // judge is the status of a response that ended whole: what the backend said, unless the

@@ -92,8 +92,8 @@ func Match(h *exchange.RequestHead) bool {
 	return ok
 }
 
-// metadata takes the application's fields, in order.
-func metadata(fields []exchange.Field) rpc.Metadata {
+// Metadata takes the application's fields, in order.
+func Metadata(fields []exchange.Field) rpc.Metadata {
 	n := 0
 	var take [4]uint64 // a bit for each of the first fields that is metadata
 	for i := range fields {

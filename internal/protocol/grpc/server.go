@@ -136,7 +136,7 @@ func (s *server) Start(head *exchange.RequestHead, response exchange.Response) e
 			c.UserAgent = f.Value
 		}
 	}
-	c.Metadata = metadata(head.Fields)
+	c.Metadata = Metadata(head.Fields)
 	if s.o.Lookup != nil {
 		c.Schema = s.o.Lookup(c.Method)
 	}

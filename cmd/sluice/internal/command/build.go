@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 
 	"github.com/sluice-rpc/sluice"
 	"github.com/sluice-rpc/sluice/cmd/sluice/internal/certs"
@@ -28,6 +29,10 @@ func build(c *config.Config, log *slog.Logger, lines io.Writer) (*parts, error) 
 		WebSocket: sluice.WebSocket{Ping: c.WebSocket.Ping, PingTimeout: c.WebSocket.PingTimeout, NoCompression: c.WebSocket.Compression == config.Off},
 		AccessLog: lines, AccessLogJSON: c.Log.Format == "json", DisableAccessLog: !c.Log.Calls || c.Log.Level > slog.LevelInfo,
 	}}
+	var err error
+	if p.gateway.Duplex, err = duplexOf(&c.Duplex); err != nil {
+		return nil, err
+	}
 	files, err := descriptors.Keep(descriptors.Files{Schema: c.Schema, ProtoPaths: c.ProtoPaths}, log)
 	if err != nil {
 		return nil, err
@@ -76,3 +81,24 @@ func build(c *config.Config, log *slog.Logger, lines io.Writer) (*parts, error) 
 	}
 	return p, nil
 }
+
+// duplexOf reads the secret that gateways share.
+func duplexOf(c *config.Duplex) (d sluice.Duplex, err error) {
+	d = sluice.Duplex{Path: c.Path, Node: c.Node, Ping: c.Ping, Detach: c.Detach}
+	if d.Node == "" {
+		d.Node, _ = os.Hostname() // without one it has no name
+	}
+	if c.KeyFile == "" {
+		return d, nil
+	}
+	if d.Key, err = os.ReadFile(c.KeyFile); err != nil {
+		return d, fmt.Errorf("duplex.key_file: %w", err)
+	}
+	if len(d.Key) < minKey {
+		return d, fmt.Errorf("duplex.key_file: %s has %d bytes, and needs at least %d: make one by head -c 32 /dev/urandom", c.KeyFile, len(d.Key), minKey)
+	}
+	return d, nil
+}
+
+// minKey is how long a secret has to be.
+const minKey = 32

@@ -22,6 +22,7 @@ type Config struct {
 	OpenAPI     sluice.OpenAPI
 	CORSOrigins []string
 	WebSocket   WebSocket
+	Duplex      Duplex
 	Log         Log
 	Limits      sluice.Limits
 	Timeouts    sluice.Timeouts
@@ -50,6 +51,12 @@ type ClientTLS struct {
 type WebSocket struct {
 	Ping, PingTimeout time.Duration
 	Compression       string // "on" or "off"
+}
+
+// Duplex is how calls over WebTransport, WebSocket and HTTP/2 duplex are looked after.
+type Duplex struct {
+	Path, Node, KeyFile string
+	Ping, Detach        time.Duration
 }
 
 // Log is what goes to standard error.

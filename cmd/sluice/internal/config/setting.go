@@ -62,6 +62,17 @@ func (c *Config) Settings() []Setting {
 		{Key: "websocket.compression", Default: "on", Value: oneOf(&c.WebSocket.Compression, "on", "off"),
 			Help: "permessage-deflate on WebSockets: on or off"},
 
+		{Key: "duplex.path", Flag: "duplex-path", Arg: "PATH", Default: "/sluice/v1", Value: text(&c.Duplex.Path),
+			Help: "where WebTransport, WebSocket and HTTP/2 duplex of the gateway's own are reached; off for none"},
+		{Key: "duplex.node", Flag: "node", Arg: "NAME", Value: text(&c.Duplex.Node),
+			Help: "the name of this gateway among several; the host's by default"},
+		{Key: "duplex.key_file", Arg: "FILE", Value: text(&c.Duplex.KeyFile),
+			Help: "a secret that several gateways share, at least 32 bytes; random by default"},
+		{Key: "duplex.ping", Default: "20s", Value: duration(&c.Duplex.Ping),
+			Help: "silence of a client before it gets a ping, and after that before it is given up"},
+		{Key: "duplex.detach", Default: "1m", Value: duration(&c.Duplex.Detach),
+			Help: "how long a call waits for a client whose connection was lost"},
+
 		{Key: "log.level", Flag: "log-level", Arg: "LEVEL", Default: "info", Value: level(&c.Log.Level),
 			Help: "debug, info, warn or error"},
 		{Key: "log.format", Flag: "log-format", Arg: "FORMAT", Default: "text", Value: oneOf(&c.Log.Format, "text", "json"),
@@ -89,6 +100,10 @@ func (c *Config) Settings() []Setting {
 			Help: "how many times larger than its compressed form a message may be, above 1 MiB", Error: "RESOURCE_EXHAUSTED"},
 		{Key: "limits.conn_abuse", Default: "1000", Value: count(&l.ConnAbuse),
 			Help: "frames of useless work a second on one client connection", Error: "GOAWAY(ENHANCE_YOUR_CALM); its next connections wait up to 1s"},
+		{Key: "limits.waiting_calls", Default: "10000", Value: count(&l.WaitingCalls),
+			Help: "calls that wait for a client whose connection was lost", Error: "the one that waits longest is canceled"},
+		{Key: "limits.waiting_bytes", Default: "4MiB", Value: size(&l.WaitingBytes),
+			Help: "what calls of one client connection keep while they wait", Error: "the one that waits longest is canceled"},
 
 		{Key: "timeouts.handshake", Default: "10s", Value: duration(&t.Handshake),
 			Help: "TLS handshake and HTTP/2 preface", Error: "the connection is closed"},

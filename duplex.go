@@ -1,0 +1,43 @@
+package sluice
+
+import (
+	"crypto/sha256"
+
+	"github.com/sluice-rpc/sluice/internal/carrier/mux"
+	"github.com/sluice-rpc/sluice/internal/exchange"
+	"github.com/sluice-rpc/sluice/internal/protocol/grpc"
+	"github.com/sluice-rpc/sluice/rpc"
+)
+
+// newMux makes the place of calls on pipes (docs/protocols/duplex.md), which go to the protocols.
+func newMux(g *Gateway, protocols exchange.Handler) *mux.Server {
+	cfg := &g.cfg
+	o := mux.Options{
+		Next: protocols, Work: g.work, Node: cfg.Duplex.Node,
+		MaxCalls: cfg.Limits.StreamsPerConn, MaxFields: cfg.Limits.HeaderBytes, MaxMessage: cfg.Limits.MessageBytes, Abuse: cfg.Limits.ConnAbuse,
+		Ping: cfg.Duplex.Ping, Detach: cfg.Duplex.Detach,
+		MaxWaitingAll: cfg.Limits.WaitingCalls, MaxWaiting: cfg.Limits.StreamsPerConn, MaxWaitingBytes: cfg.Limits.WaitingBytes,
+		Reserve: g.budget.Reserve, LimitHit: g.metrics.LimitHit,
+	}
+	if len(cfg.Duplex.Key) > 0 {
+		o.Key = sha256.Sum256(cfg.Duplex.Key)
+	}
+	if who := cfg.Authenticate; who != nil {
+		o.Who = func(h *exchange.RequestHead) (string, error) {
+			return who(&rpc.Call{
+				Method: h.Path, Metadata: grpc.Metadata(h.Fields), Authority: h.Authority,
+				Peer: rpc.Peer{Addr: h.Addr, TLS: h.TLS}, Protocol: "grpc", Carrier: h.Carrier,
+			})
+		}
+	}
+	m := mux.New(o)
+	g.metrics.Gauge("sluice_resumable_calls", "Calls whose client may come back.", func() float64 {
+		all, _ := m.Calls()
+		return float64(all)
+	})
+	g.metrics.Gauge("sluice_waiting_calls", "Calls whose client is away, of limits.waiting_calls.", func() float64 {
+		_, waiting := m.Calls()
+		return float64(waiting)
+	})
+	return m
+}
