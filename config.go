@@ -40,6 +40,9 @@ type Config struct {
 	// back for a call that it had begun, which has to be of the same principal. It must not block.
 	Authenticate func(call *rpc.Call) (principal string, err error)
 
+	// Discovery is what clients are told about carriers.
+	Discovery Discovery
+
 	// HTTP3, if it is not nil, lets ServeQUIC serve HTTP/3 and WebTransport. Package h3 has it.
 	HTTP3 HTTP3
 

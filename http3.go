@@ -59,6 +59,7 @@ func (g *Gateway) ServeQUIC(c net.PacketConn, cfg *tls.Config) error {
 	}
 	if v := g.http3.AltSvc(c.LocalAddr()); v != "" {
 		defer g.announce.Announce(v)()
+		defer g.quic.add(v, c.LocalAddr())()
 	}
 	err := g.http3.Serve(c, cfg)
 	g.mu.Lock()

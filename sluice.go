@@ -46,6 +46,8 @@ type Gateway struct {
 	schemas  *schemas
 	methods  *restTable
 	mux      *mux.Server
+	riding   []riding // the carriers that are in the table
+	quic     quicPorts
 
 	edge     exchange.Handler // where all carriers bring their exchanges
 	origins  *cors.Policy     // the part of it that decides about pages
@@ -174,6 +176,7 @@ func (g *Gateway) assemble(router rpc.Handler) error {
 
 	protocols := newTable(h, cfg, g.schemas.lookup, g.budget.Reserve, methods)
 	g.mux = newMux(g, protocols)
+	protocols = append(table{g.discovery()}, protocols...)
 	if cfg.REST.OpenAPI != nil {
 		protocols = append(table{g.publicOpenAPI()}, protocols...) // its paths are those of no method
 	}

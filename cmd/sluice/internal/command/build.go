@@ -1,6 +1,7 @@
 package command
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -72,6 +73,10 @@ func build(c *config.Config, log *slog.Logger, lines io.Writer) (*parts, error) 
 			return nil, err
 		}
 		p.dev, p.server = dev, dev.TCPConfig()
+		p.gateway.Discovery.CertificateHashes = func() [][sha256.Size]byte {
+			now, next := dev.Hashes()
+			return [][sha256.Size]byte{now, next}
+		}
 	case c.ServesTLS():
 		server, keeper, err := certs.Server(certs.Files{Cert: c.TLS.Cert, Key: c.TLS.Key, CA: c.TLS.ClientCA}, log)
 		if err != nil {
