@@ -270,18 +270,22 @@ func (g *Gateway) Ready() bool {
 	return true
 }
 
-// Shutdown drains: listeners close, clients are told to go elsewhere, running calls go
+// Shutdown drains: clients are told to go elsewhere, listeners close, running calls go
 // on until ctx ends. What runs then ends with UNAVAILABLE, and the error is that of ctx.
+//
+// As long as there are calls whose client may come back, listeners stay open for them.
 func (g *Gateway) Shutdown(ctx context.Context) error {
 	g.mu.Lock()
 	g.draining = true
 	g.mu.Unlock()
+	g.mux.Drain(g.cfg.Timeouts.Drain)
+	g.http2.DrainOpen()
+	_ = poll(ctx, func() bool { all, _ := g.mux.Calls(); return all == 0 })
 	g.accept.Close()
 	g.http2.Drain()
 	if g.http3 != nil {
 		g.http3.Drain()
 	}
-	g.mux.Drain(g.cfg.Timeouts.Drain)
 	h1 := make(chan struct{})
 	go func() { _ = g.http1.Shutdown(ctx); close(h1) }() // ends with ctx; waited for below
 	err := g.waitCalls(ctx)

@@ -61,6 +61,9 @@ func (s *Server) each(f func(*h2.Conn)) {
 	}
 }
 
+// DrainOpen does what Drain does, but to the connections that there are: new ones are served.
+func (s *Server) DrainOpen() { s.each((*h2.Conn).Drain) }
+
 // Drain lets the open streams of all connections end, and takes no new ones.
 func (s *Server) Drain() {
 	s.mu.Lock()

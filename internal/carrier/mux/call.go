@@ -48,6 +48,7 @@ type call struct {
 	sentHead  bool
 	end       []byte // field block of END, nil is none yet
 	sentEnd   bool
+	acked     bool   // the client has END
 	resumed   []byte // field block of RESUMED, to be sent
 	creditDue bool
 	owes      bool // the link will have CREDIT sent
@@ -310,7 +311,8 @@ func (c *call) credit(l *link, f duplex.CreditFrame) error {
 		return err
 	}
 	c.account()
-	done := f.Got == duplex.GotEnd && c.sentEnd && c.send.Drained() && c.resumable()
+	c.acked = c.acked || f.Got == duplex.GotEnd && c.sentEnd && c.resumable()
+	done := c.acked
 	if c.send.Pending() {
 		c.wake()
 	}
@@ -497,10 +499,10 @@ func (c *call) finish(list []exchange.Field) {
 		c.end = fields.Append(make([]byte, 0, 64), list)
 	}
 	c.wake()
-	gone := c.mute || c.sentEnd && !c.resumable()
+	gone, acked := c.mute || c.acked || c.sentEnd && !c.resumable(), c.acked
 	c.unlock()
 	if gone {
-		c.close(false)
+		c.close(acked)
 	}
 }
 

@@ -208,7 +208,7 @@ func (c *call) attach(a attachment) *gone {
 	c.creditDue = true
 	c.sentHead = a.got >= duplex.GotHeaders
 	acknowledged := a.got == duplex.GotEnd && c.end != nil
-	c.sentEnd = acknowledged
+	c.sentEnd, c.acked = acknowledged, c.acked || acknowledged
 	from := c.recv.Received()
 	if a.again {
 		from = 0

@@ -34,6 +34,12 @@ func (s *Server) wait(c *call) {
 		over = s.waiting.add(c, kept, s.o.MaxWaiting, s.o.MaxWaitingBytes, s.o.MaxWaitingAll)
 	}
 	s.mu.Unlock()
+	c.mu.Lock()
+	left := c.link != nil || c.closed
+	c.mu.Unlock()
+	if left { // it went on before it was on the list
+		s.arrive(c, nil)
+	}
 	for _, c := range over {
 		s.o.LimitHit("waiting_calls")
 		c.expire(0)
