@@ -3,7 +3,6 @@ package rest
 import (
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,7 +43,7 @@ type socket struct {
 	ended bool // and so has the call
 	deaf  bool // frames count for nothing: they are not even read
 	held  int  // bytes taken from Options.Reserve
-	abuse allowance
+	abuse websocket.Allowance
 
 	heard  atomic.Int64 // when something came last, in nanoseconds after opened
 	unpaid atomic.Int64 // bytes that came and are not credited
@@ -57,11 +56,13 @@ type socket struct {
 	closing bool        // our Close is out, or nothing can be sent any more: nothing follows
 	closed  bool        // nothing more is expected of the client
 	last    *ending
-	pong    pongs
-	ping    struct {
+	pong    struct {
 		timer
-		out bool          // one was sent
-		at  time.Duration // when
+		websocket.Pongs
+	}
+	ping struct {
+		timer
+		websocket.Keepalive
 	}
 	first timer // until the client speaks
 	wait  timer // for the client's Close
@@ -76,9 +77,6 @@ const (
 	callRunning
 	callOver // it has ended, or there will be none
 )
-
-// closeWait is how long the client's Close is waited for.
-const closeWait = time.Second
 
 // startSocket answers a handshake. Everything that can be said about the call is said
 // after it, as its status, since a page learns nothing of a handshake that is refused.
@@ -103,7 +101,8 @@ func (s *server) startSocket(c *call, head *exchange.RequestHead) exchange.Reque
 		Deflate: agreed.Deflate, Whole: true, MaxMessage: s.o.MaxMessage + len(wsjson.MessagePrefix) + len(wsjson.MessageSuffix), MaxRatio: s.o.Ratio,
 	}
 	k.enc.Deflate = agreed.Deflate
-	k.abuse.rate = s.o.Abuse
+	k.abuse.Rate = s.o.Abuse
+	k.ping.Ping, k.ping.Timeout = s.o.Ping, s.o.PingTimeout
 	if c.refused == nil {
 		c.refused = k.read(head)
 	}
@@ -171,7 +170,7 @@ func (k *socket) Begin() {
 	k.fields = nil
 	r.mu.Lock()
 	r.headSent = true
-	k.ping.set(k, k.s.o.Ping, k.tick)
+	k.ping.set(k, k.ping.Ping, k.tick)
 	k.first.set(k, k.s.o.Idle, k.silent)
 	r.mu.Unlock()
 	switch {
@@ -182,15 +181,11 @@ func (k *socket) Begin() {
 	}
 }
 
-// unmasked are what frames are unmasked in, since the carrier's bytes are not ours to
-// change.
-var unmasked = sync.Pool{New: func() any { return new([8 << 10]byte) }}
-
 // Data takes bytes of frames.
 func (k *socket) Data(b []byte) {
 	k.unpaid.Add(int64(len(b)))
 	k.heard.Store(int64(k.s.o.Now().Sub(k.opened)))
-	buf := unmasked.Get().(*[8 << 10]byte)
+	buf := websocket.TakeScratch()
 	for len(b) > 0 {
 		n := copy(buf[:], b)
 		b = b[n:]
@@ -199,7 +194,7 @@ func (k *socket) Data(b []byte) {
 			k.feed(buf[:n])
 		}
 	}
-	unmasked.Put(buf)
+	buf.Free()
 	k.out.mu.Lock()
 	closing := k.closing
 	k.out.mu.Unlock()
@@ -213,8 +208,8 @@ func (k *socket) Data(b []byte) {
 // feed reads a piece.
 func (k *socket) feed(b []byte) {
 	err := k.dec.Feed(b, (*frames)(k))
-	if cost := k.dec.Cost(); err == nil && !k.abuse.charge(cost, time.Duration(k.heard.Load())) {
-		err = errAbuse
+	if cost := k.dec.Cost(); err == nil && !k.abuse.Charge(cost, time.Duration(k.heard.Load())) {
+		err = websocket.ErrAbuse
 	}
 	if bad, ok := err.(*websocket.Error); ok {
 		k.abort(bad.Code, bad.Reason)
@@ -230,8 +225,6 @@ func (k *socket) feed(b []byte) {
 	}
 	k.held += n
 }
-
-var errAbuse = &websocket.Error{Code: websocket.PolicyViolation, Reason: "too many frames of no use (limits.conn_abuse)"}
 
 // noMemory ends what can't be kept: as the call, or without one as the WebSocket.
 func (k *socket) noMemory() {
@@ -265,21 +258,6 @@ func (k *socket) pay(n int) {
 	}
 }
 
-// An allowance is how many frames of no use may come in a second.
-type allowance struct {
-	rate  int // 0 is no bound
-	spent int
-	since time.Duration
-}
-
-func (a *allowance) charge(n int, now time.Duration) bool {
-	if now-a.since >= time.Second {
-		a.since, a.spent = now, 0
-	}
-	a.spent += n
-	return a.rate == 0 || a.spent <= a.rate
-}
-
 // End says that the client's stream has ended, which without a Close is as good as a
 // connection that broke.
 func (k *socket) End([]exchange.Field) {
@@ -296,8 +274,8 @@ func (k *socket) Reset(code exchange.Code) {
 func (k *socket) Credit(n int) {
 	r := &k.out
 	r.mu.Lock()
-	if k.pong.credit(n) && !k.closing {
-		k.pong.timer.set(k, 1, k.sendPong) // credit never calls back
+	if k.pong.Taken(n) && !k.closing {
+		k.pong.set(k, 1, k.sendPong) // credit never calls back
 	}
 	r.mu.Unlock()
 	if n = r.ledger.Credit(n); n > 0 && k.next != nil {

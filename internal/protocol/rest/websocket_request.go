@@ -185,8 +185,8 @@ func (k *socket) start() bool {
 // halfClose ends the client's direction of the call.
 func (k *socket) halfClose() {
 	if k.half {
-		if !k.abuse.charge(1, time.Duration(k.heard.Load())) {
-			k.abort(errAbuse.Code, errAbuse.Reason)
+		if !k.abuse.Charge(1, time.Duration(k.heard.Load())) {
+			k.abort(websocket.ErrAbuse.Code, websocket.ErrAbuse.Reason)
 		}
 		return
 	}

@@ -1,7 +1,6 @@
 package rest
 
 import (
-	"slices"
 	"strconv"
 	"time"
 
@@ -18,7 +17,7 @@ func (k *socket) write(frame func([]byte) []byte) {
 	}
 	n := len(k.out.buf)
 	k.out.append(0, frame)
-	k.pong.sent += len(k.out.buf) - n
+	k.pong.Sent(len(k.out.buf) - n)
 }
 
 func (k *socket) writeText(p []byte) {
@@ -43,7 +42,7 @@ func (k *socket) appendMessage(b, m []byte) []byte {
 	default:
 		b = k.enc.Message(b, websocket.Text, m)
 	}
-	k.pong.sent += len(b) - n
+	k.pong.Sent(len(b) - n)
 	return b
 }
 
@@ -91,7 +90,7 @@ func (k *socket) finish(st *rpc.Status, trailer rpc.Metadata) {
 		k.quiet()
 		if !k.closed {
 			k.last = &ending{}
-			k.wait.set(k, closeWait, k.waited)
+			k.wait.set(k, websocket.CloseWait, k.waited)
 		}
 	}
 	k.settle()
@@ -196,7 +195,7 @@ func (t *timer) clear() {
 func (k *socket) quiet() {
 	k.ping.clear()
 	k.first.clear()
-	k.pong.timer.clear()
+	k.pong.clear()
 }
 
 // waited has waited for the client's Close.
@@ -226,58 +225,26 @@ func (k *socket) tick() {
 		r.mu.Unlock()
 		return
 	}
-	now, heard := o.Now().Sub(k.opened), time.Duration(k.heard.Load())
-	if k.ping.out && heard >= k.ping.at {
-		k.ping.out = false
-	}
-	switch {
-	case !k.ping.out && now-heard < o.Ping:
-		k.ping.set(k, o.Ping-(now-heard), k.tick)
-	case !k.ping.out:
-		k.ping.out, k.ping.at = true, now
+	// The carrier may have stopped reading, and the Pong waits behind messages.
+	do, wait := k.ping.Check(o.Now().Sub(k.opened), time.Duration(k.heard.Load()), k.unpaid.Load() >= rpc.WindowMin)
+	switch do {
+	case websocket.SendPing:
 		k.write(func(b []byte) []byte { return k.enc.Ping(b, nil) })
-		k.ping.set(k, o.PingTimeout, k.tick)
-	case k.unpaid.Load() >= rpc.WindowMin:
-		// The carrier may have stopped reading, and the Pong waits behind messages.
-		k.ping.set(k, o.PingTimeout, k.tick)
-	default:
+	case websocket.GiveUp:
 		r.mu.Unlock()
 		st := rpc.Errorf(rpc.Canceled, "the client does not answer a ping within %v (websocket.ping_timeout)", o.PingTimeout)
 		k.leave(nil, &ending{cut: true, reset: exchange.Cancel, cause: st}, st)
 		return
 	}
+	k.ping.set(k, wait, k.tick)
 	r.flush()
-}
-
-// pongs keeps a client that pings without reading from having a Pong kept for each.
-type pongs struct {
-	timer
-	sent, taken int  // bytes of output
-	count       int  // pongs in them
-	until       int  // where the last one ends
-	due         bool // another one waits for room
-	payload     []byte
-}
-
-// maxPongs is how many may wait to be taken. Of those that come then the last one is
-// sent (RFC 6455, section 5.5.3).
-const maxPongs = 16
-
-// credit notes that n bytes were taken, and says whether a Pong that waits can be sent.
-func (p *pongs) credit(n int) bool {
-	p.taken += n
-	if p.taken >= p.until {
-		p.count = 0
-	}
-	return p.due && p.count < maxPongs
 }
 
 // answer answers a Ping.
 func (k *socket) answer(p []byte) {
 	r := &k.out
 	r.mu.Lock()
-	if k.pong.count >= maxPongs {
-		k.pong.due, k.pong.payload = true, slices.Clone(p)
+	if !k.pong.Ask(p) {
 		r.mu.Unlock()
 		return
 	}
@@ -287,18 +254,17 @@ func (k *socket) answer(p []byte) {
 // sendPong sends the one that waited.
 func (k *socket) sendPong() {
 	k.out.mu.Lock()
-	if !k.pong.due {
+	p, due := k.pong.Due()
+	if !due {
 		k.out.mu.Unlock()
 		return
 	}
-	k.sendPongLocked(k.pong.payload)
+	k.sendPongLocked(p)
 }
 
 // sendPongLocked lets go of the lock.
 func (k *socket) sendPongLocked(p []byte) {
-	k.pong.due, k.pong.payload = false, nil
 	k.write(func(b []byte) []byte { return k.enc.Pong(b, p) })
-	k.pong.count++
-	k.pong.until = k.pong.sent
+	k.pong.Answered()
 	k.out.flush()
 }

@@ -50,6 +50,8 @@ func FromClientReset(code exchange.Code) rpc.Status {
 		return rpc.Status{Code: rpc.Canceled, Message: "the client's connection was lost"}
 	case exchange.EnhanceYourCalm:
 		return BuffersFull
+	case exchange.FrameSizeError:
+		return rpc.Status{Code: rpc.ResourceExhausted, Message: "a message of the client is larger than the gateway's limit (limits.message_bytes)"}
 	}
 	return rpc.Status{Code: rpc.Canceled, Message: "the client canceled the call"}
 }

@@ -1,0 +1,239 @@
+package websocket
+
+import (
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sluice-rpc/sluice/internal/exchange"
+	wire "github.com/sluice-rpc/sluice/internal/wire/websocket"
+	"github.com/sluice-rpc/sluice/rpc"
+)
+
+// The subprotocols.
+const (
+	Pipe        = exchange.PipeMux
+	Calls       = "grpc-websockets"
+	Multiplexed = "grpc-websockets-multiplex"
+)
+
+// Options are what the carrier needs to know.
+type Options struct {
+	// Pipes takes pipes, at Path. Nil: there are none.
+	Pipes exchange.Handler
+	Path  string
+	// Calls takes calls of gRPC-Web. Nil: there are none.
+	Calls exchange.Handler
+	// Method says whether a path is that of an RPC, /package.Service/Method.
+	Method func(path string) bool
+
+	// Metadata are the fields of a handshake, in lower case, that count as metadata, with
+	// cookie and authorization.
+	Metadata []string
+
+	MaxMessage int // bytes of one message of gRPC
+	MaxHeader  int // bytes of the header block of a call, as [rpc] counts fields
+	MaxCalls   int // at a time on one WebSocket
+	Ratio      int // of decompression, at most
+	Abuse      int // frames of no use in a second; 0 is no bound
+
+	Header      time.Duration // until the header block of a call is there; 0 is for ever
+	Idle        time.Duration // of a WebSocket for many calls without one; 0 is for ever
+	Ping        time.Duration // of silence before a Ping; 0 is never
+	PingTimeout time.Duration // of more silence before the client is given up
+	Compression bool          // permessage-deflate is agreed to, where calls are spoken
+
+	Now func() time.Time // nil is time.Now
+	// After calls f once, later, from any goroutine, unless it is stopped before.
+	After func(d time.Duration, f func()) (stop func() bool)
+	// Reserve takes n bytes of the gateway's memory for what has to be kept, or gives them
+	// back if n is negative. It says false if there are none. Nil is no bound.
+	Reserve func(n int) bool
+}
+
+// A Server is the handler of handshakes that it takes.
+type Server struct {
+	o Options
+
+	mu       sync.Mutex
+	sockets  map[*socket]struct{}
+	draining bool
+}
+
+// New returns a Server.
+func New(o Options) *Server {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Reserve == nil {
+		o.Reserve = func(int) bool { return true }
+	}
+	if o.After == nil {
+		o.After = func(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop }
+	}
+	return &Server{o: o, sockets: map[*socket]struct{}{}}
+}
+
+// offers are what a handshake asks for that is spoken here, by its path.
+func (s *Server) offers(head *exchange.RequestHead) []string {
+	path, _, _ := strings.Cut(head.Path, "?")
+	switch {
+	case s.o.Pipes != nil && path == s.o.Path:
+		return []string{Pipe}
+	case s.o.Calls != nil && s.o.Method(path):
+		return []string{Multiplexed, Calls}
+	}
+	return nil
+}
+
+// Match says whether a request is a handshake for this carrier: any at the path of
+// pipes, and by its subprotocol at the path of an RPC.
+func (s *Server) Match(head *exchange.RequestHead) bool {
+	if !head.Handshake() {
+		return false
+	}
+	offers := s.offers(head)
+	if len(offers) == 0 || offers[0] == Pipe {
+		return len(offers) > 0
+	}
+	for _, p := range wire.Protocols(head.Fields) {
+		if p == Calls || p == Multiplexed {
+			return true
+		}
+	}
+	return false
+}
+
+// Start implements [exchange.Handler], for what [Server.Match] takes.
+func (s *Server) Start(head *exchange.RequestHead, response exchange.Response) exchange.Request {
+	handshake := wire.Server{Protocols: s.offers(head)}
+	calls := handshake.Protocols[0] != Pipe
+	if calls && s.o.Compression {
+		handshake.Deflate = &wire.Deflate{}
+	}
+	agreed, bad := handshake.Answer(head)
+	switch {
+	case bad != nil:
+		return &refusal{response: response, why: *bad}
+	case agreed.Protocol == "":
+		return &refusal{response: response, why: wire.Refusal{
+			Status: 400, Reason: "a WebSocket at " + s.o.Path + " has to offer the subprotocol " + Pipe,
+		}}
+	}
+	k := &socket{s: s, response: response, status: agreed.Status, fields: agreed.Fields, opened: s.o.Now()}
+	k.abuse.Rate = s.o.Abuse
+	k.ping.Ping, k.ping.Timeout = s.o.Ping, s.o.PingTimeout
+	k.dec = wire.Decoder{Deflate: agreed.Deflate, MaxMessage: noLimit, MaxRatio: s.o.Ratio}
+	k.enc.Deflate = agreed.Deflate
+	h, refused := s.opening(head)
+	if agreed.Protocol == Pipe {
+		h.Method, h.Protocol = "CONNECT", Pipe
+		k.session = newPipe(k, h, refused)
+		return k
+	}
+	h.Method, h.Protocol = "POST", ""
+	if agreed.Deflate != nil {
+		// What is compressed is kept until it is whole.
+		k.dec.MaxMessage = max(s.o.MaxMessage, s.o.MaxHeader) + messageRoom
+	}
+	k.session = newCalls(k, h, agreed.Protocol == Multiplexed, refused)
+	return k
+}
+
+const (
+	// noLimit is of messages that are passed on as they come.
+	noLimit = 1<<63 - 1
+	// messageRoom is what stands around a message of gRPC: an id, the control byte, and the
+	// prefix.
+	messageRoom = 4 + 1 + 5
+)
+
+// opening is the head of a handshake, with what of its fields counts as metadata. A
+// token among the subprotocols becomes authorization, unless there is that field.
+func (s *Server) opening(head *exchange.RequestHead) (h exchange.RequestHead, refused *rpc.Status) {
+	h = *head
+	h.Fields = nil
+	h.Length = -1
+	for _, f := range head.Fields {
+		if f.Name == "cookie" || f.Name == authorization || s.listed(f.Name) {
+			h.Fields = append(h.Fields, f)
+		}
+	}
+	token, err := wire.Token(wire.Protocols(head.Fields))
+	switch {
+	case err != nil:
+		st := rpc.Errorf(rpc.Unauthenticated, "%v", err)
+		refused = &st
+	case token != "" && exchange.Get(h.Fields, authorization) == "":
+		h.Fields = append(h.Fields, exchange.Field{Name: authorization, Value: "Bearer " + token, Sensitive: true})
+	}
+	return h, refused
+}
+
+const authorization = "authorization"
+
+func (s *Server) listed(name string) bool {
+	for _, n := range s.o.Metadata {
+		if n == name {
+			return true
+		}
+	}
+	return false
+}
+
+// add keeps a socket, until remove, and says whether the server drains.
+func (s *Server) add(k *socket) (draining bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sockets[k] = struct{}{}
+	return s.draining
+}
+
+func (s *Server) remove(k *socket) {
+	s.mu.Lock()
+	delete(s.sockets, k)
+	s.mu.Unlock()
+}
+
+// leaving says whether clients are to go elsewhere.
+func (s *Server) leaving() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.draining
+}
+
+// Drain closes the sockets that have no call, and each other one after its last call;
+// pipes are told by who speaks on them.
+func (s *Server) Drain() {
+	s.mu.Lock()
+	s.draining = true
+	sockets := make([]*socket, 0, len(s.sockets))
+	for k := range s.sockets {
+		sockets = append(sockets, k)
+	}
+	s.mu.Unlock()
+	for _, k := range sockets {
+		k.session.drain()
+	}
+}
+
+// A refusal answers a handshake that is not in order.
+type refusal struct {
+	response exchange.Response
+	why      wire.Refusal
+}
+
+func (r *refusal) Begin() {
+	body := []byte(r.why.Reason + "\n")
+	r.response.Head(&exchange.ResponseHead{Status: r.why.Status, Fields: append(r.why.Fields,
+		exchange.Field{Name: "content-type", Value: "text/plain; charset=utf-8"},
+		exchange.Field{Name: "content-length", Value: strconv.Itoa(len(body))})}, false)
+	r.response.Data(body)
+	r.response.End(nil)
+}
+func (r *refusal) Data([]byte)          {} // the response is over: its carrier drops what comes
+func (r *refusal) End([]exchange.Field) {}
+func (r *refusal) Reset(exchange.Code)  {}
+func (r *refusal) Credit(int)           {}
+func (r *refusal) Done(bool)            {}
