@@ -131,6 +131,9 @@ type WebSocket struct {
 	Ping          time.Duration // silence of a client before it is pinged; 15 s
 	PingTimeout   time.Duration // silence after that before it is given up; 15 s
 	NoCompression bool          // permessage-deflate is not agreed to
+	// Metadata names fields of the handshake that become metadata of gRPC calls over
+	// WebSocket, besides cookie and authorization. (Those of REST take all.)
+	Metadata []string
 }
 
 // Duplex says how calls over WebTransport, WebSocket and HTTP/2 duplex are looked after

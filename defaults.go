@@ -6,6 +6,7 @@ import (
 	"math"
 	"reflect"
 	"runtime/debug"
+	"strings"
 	"time"
 )
 
@@ -29,6 +30,9 @@ const defaultPing = 15 * time.Second
 
 // defaultDuplexPath is where the gateway's own carriers are reached.
 const defaultDuplexPath = "/sluice/v1"
+
+// off is what is written for a path where nothing is wanted.
+const off = "off"
 
 // minKeepAlive is what grpc servers tolerate at most (too_many_pings).
 const minKeepAlive = 10 * time.Second
@@ -64,6 +68,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Duplex.Path == "" {
 		c.Duplex.Path = defaultDuplexPath
+	}
+	if p := c.Duplex.Path; p != off && (p[0] != '/' || strings.ContainsAny(p, "?#")) {
+		return c, fmt.Errorf("path of Duplex is %q: it has to begin with a slash, and has no query", p)
 	}
 	for d, otherwise := range map[*time.Duration]time.Duration{&c.Duplex.Ping: 20 * time.Second, &c.Duplex.Detach: time.Minute} {
 		switch {

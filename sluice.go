@@ -18,6 +18,7 @@ import (
 	"github.com/sluice-rpc/sluice/internal/carrier/http1"
 	"github.com/sluice-rpc/sluice/internal/carrier/http2"
 	"github.com/sluice-rpc/sluice/internal/carrier/mux"
+	"github.com/sluice-rpc/sluice/internal/carrier/websocket"
 	"github.com/sluice-rpc/sluice/internal/exchange"
 	"github.com/sluice-rpc/sluice/internal/h2"
 	"github.com/sluice-rpc/sluice/internal/netio"
@@ -55,7 +56,9 @@ type Gateway struct {
 	accept   *accept.Server
 	http1    *http1.Server
 	http2    *http2.Server
-	http3    HTTP3Server // nil without Config.HTTP3
+	http3    HTTP3Server       // nil without Config.HTTP3
+	socket   *websocket.Server // rides on them
+	ports    ports
 
 	stop     context.CancelFunc // of the background
 	wg       sync.WaitGroup     // the background: reflection
@@ -176,11 +179,11 @@ func (g *Gateway) assemble(router rpc.Handler) error {
 
 	protocols := newTable(h, cfg, g.schemas.lookup, g.budget.Reserve, methods)
 	g.mux = newMux(g, protocols)
-	protocols = append(table{g.discovery()}, protocols...)
+	protocols = append(table{g.discovery()}, g.ride(protocols)...)
 	if cfg.REST.OpenAPI != nil {
 		protocols = append(table{g.publicOpenAPI()}, protocols...) // its paths are those of no method
 	}
-	if g.origins, err = cors.New(cors.Config{Origins: cfg.CORSOrigins}, protocols); err != nil {
+	if g.origins, err = cors.New(cors.Config{Origins: cfg.CORSOrigins, Listens: g.listens}, protocols); err != nil {
 		return err
 	}
 	g.edge = g.origins
@@ -237,6 +240,7 @@ func (g *Gateway) ServeTLS(l net.Listener, cfg *tls.Config) error {
 }
 
 func (g *Gateway) serve(l net.Listener, cfg *tls.Config) error {
+	defer g.ports.add(l.Addr(), cfg != nil)()
 	err := g.accept.Serve(l, cfg)
 	if errors.Is(err, accept.ErrClosed) {
 		return ErrClosed
@@ -278,6 +282,7 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 	g.mu.Lock()
 	g.draining = true
 	g.mu.Unlock()
+	g.socket.Drain()
 	g.mux.Drain(g.cfg.Timeouts.Drain)
 	g.http2.DrainOpen()
 	_ = poll(ctx, func() bool { all, _ := g.mux.Calls(); return all == 0 })

@@ -13,6 +13,10 @@
 //     being those that were asked for; by its scheme being the same, or https where a
 //     proxy in front has taken TLS off; or by Sec-Fetch-Site, which pages can't set, when a
 //     proxy has changed the host.
+//   - A page that the gateway has served on another of its listeners, under the same host
+//     name, with credentials: its port and scheme are those of a listener. A page that came
+//     without TLS, which anybody on its way may have written, may not ask by https, unless
+//     it came from the machine itself.
 //   - A page of a listed origin, with credentials (cookies, client certificates).
 //   - With "*" any page, without credentials. Not one of the origin "null", which stands
 //     for sandboxed documents, files and data: that has to be listed by name, and gets
@@ -44,11 +48,14 @@ type Config struct {
 	// Origins are as browsers write them: scheme, host, and port if it is not the
 	// scheme's own. "*" is any, without credentials; "null" is what it says.
 	Origins []string
+	// Listens says whether the gateway listens for a scheme on a port. Nil: it is not known.
+	Listens func(scheme, port string) bool
 }
 
 // A Policy is a handler that lets pass what may pass.
 type Policy struct {
 	next    exchange.Handler
+	listens func(scheme, port string) bool
 	any     bool
 	origins map[string]bool
 }
@@ -56,7 +63,7 @@ type Policy struct {
 // New returns a handler that lets pass to next what may pass. Its error names the
 // origin that is none.
 func New(cfg Config, next exchange.Handler) (*Policy, error) {
-	p := &Policy{next: next, origins: map[string]bool{}}
+	p := &Policy{next: next, listens: cfg.Listens, origins: map[string]bool{}}
 	for _, text := range cfg.Origins {
 		switch text {
 		case "*":
@@ -209,6 +216,8 @@ func (p *Policy) allowed(head *exchange.RequestHead, a *asked) verdict {
 		return listed
 	case a.site == "same-origin" || o.is(head.Scheme, head.Authority):
 		return own
+	case p.listens != nil && o.sibling(head.Scheme, head.Authority) && p.listens(o.scheme, o.number()):
+		return listed
 	case p.any:
 		return anonymous
 	}

@@ -122,3 +122,27 @@ func (o origin) is(scheme, authority string) bool {
 	}
 	return host == o.host && port == o.port
 }
+
+// sibling says whether o may be another listener of a gateway that was asked by this
+// scheme and authority.
+func (o origin) sibling(scheme, authority string) bool {
+	host, _, err := hostPort(authority)
+	return err == nil && host == o.host && (o.scheme == "https" || o.scheme == scheme || loopback(host))
+}
+
+// loopback says whether a host is the machine itself (RFC 6761, section 6.3).
+func loopback(host string) bool {
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	a, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && a.IsLoopback()
+}
+
+// number is the port, also if it is the scheme's own.
+func (o origin) number() string {
+	if o.port == "" {
+		return defaultPorts[o.scheme]
+	}
+	return o.port
+}

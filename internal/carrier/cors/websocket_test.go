@@ -98,3 +98,51 @@ func TestWebSocket(t *testing.T) {
 		}
 	}
 }
+
+// TestSiblings are pages that the gateway has served on another of its listeners.
+func TestSiblings(t *testing.T) {
+	listens := func(scheme, port string) bool {
+		return scheme == "http" && port == "8080" || scheme == "https" && (port == "8443" || port == "443")
+	}
+	for _, c := range []struct {
+		scheme, host, origin string
+		passes               bool
+	}{
+		{"http", "gw.example:8080", "https://gw.example:8443", true},
+		{"https", "gw.example:8443", "https://gw.example", true},
+		{"https", "gw.example", "https://GW.example:8443", true},
+		{"https", "gw.example:8443", "http://gw.example:8080", false}, // anybody may have written that page
+		{"https", "localhost:8443", "http://localhost:8080", true},
+		{"https", "127.0.0.1:8443", "http://127.0.0.1:8080", true},
+		{"https", "[::1]:8443", "http://[::1]:8080", true},
+		{"https", "127.0.0.1:8443", "http://localhost:8080", false},
+		{"http", "gw.example:8080", "https://gw.example:9443", false},
+		{"http", "gw.example:8080", "http://gw.example:8443", false}, // there is TLS on that port
+		{"http", "gw.example:8080", "https://evil.example:8443", false},
+		{"http", "gw.example:8080", "https://gw.example.evil:8443", false},
+		{"http", "gw.example:8080", "null", false},
+	} {
+		for _, upgrade := range []bool{false, true} {
+			head := &exchange.RequestHead{Method: "POST", Scheme: c.scheme, Authority: c.host, Path: "/", Fields: fields("origin", c.origin, "cookie", "a=b")}
+			if upgrade {
+				head.Method, head.Protocol = "CONNECT", "websocket"
+			}
+			s := backend()
+			h, err := New(Config{Listens: listens}, s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := exchangetest.NewResponse()
+			q := h.Start(head, r)
+			q.Begin()
+			a := r.Final(t)
+			q.Done(true)
+			if got := a.Status == 200; got != c.passes {
+				t.Errorf("%+v: status %d", c, a.Status)
+			}
+			if c.passes && !upgrade && (a.Get("access-control-allow-credentials") != "true" || exchange.Get(s.Next(t).Seen().Head.Fields, "cookie") == "") {
+				t.Errorf("%+v: without credentials: %v", c, a.Fields)
+			}
+		}
+	}
+}

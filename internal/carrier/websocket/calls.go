@@ -2,9 +2,10 @@ package websocket
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
-	"github.com/sluice-rpc/sluice/internal/wire/grpcweb"
+	"github.com/sluice-rpc/sluice/internal/wire/fields"
 	wire "github.com/sluice-rpc/sluice/internal/wire/websocket"
 	"github.com/sluice-rpc/sluice/rpc"
 )
@@ -284,34 +285,33 @@ func (s *calls) request(block []byte) (*exchange.RequestHead, *rpc.Status) {
 	if s.refused != nil {
 		return nil, s.refused
 	}
-	fields, err := grpcweb.ParseFields(block)
-	if err != nil {
-		st := rpc.Errorf(rpc.InvalidArgument, "header block: %v", err)
+	list, err := fields.Parse(nil, block, s.k.s.o.MaxHeader)
+	switch {
+	case errors.Is(err, fields.ErrTooLarge):
+		st := rpc.Errorf(rpc.ResourceExhausted, "%s", errBlockBig.Reason)
+		return nil, &st
+	case err != nil:
+		st := rpc.Errorf(rpc.InvalidArgument, "%v", err)
 		return nil, &st
 	}
 	h := s.head
-	h.Fields = make([]exchange.Field, 0, len(s.head.Fields)+len(fields)+1)
+	h.Fields = make([]exchange.Field, 0, len(s.head.Fields)+len(list)+1)
 	for _, f := range s.head.Fields { // the call's own go before
-		if exchange.Get(fields, f.Name) == "" {
+		if exchange.Get(list, f.Name) == "" {
 			h.Fields = append(h.Fields, f)
 		}
 	}
-	contentType, path, size := "", "", 0
-	for _, f := range fields {
-		size += len(f.Name) + len(f.Value) + 32
-		switch f.Name {
-		case "content-type":
+	contentType, path := "", ""
+	for _, f := range list {
+		switch {
+		case f.Name == "content-type":
 			contentType = f.Value
-		case "grpc-websockets-path":
+		case f.Name == "grpc-websockets-path":
 			path = "/" + f.Value
-		case "accept": // what the response is like is not open here
+		case f.Name == "accept", f.Name[0] == ':': // what the response is like is not open here
 		default:
 			h.Fields = append(h.Fields, f)
 		}
-	}
-	if size > s.k.s.o.MaxHeader {
-		st := rpc.Errorf(rpc.ResourceExhausted, "%s", errBlockBig.Reason)
-		return nil, &st
 	}
 	if s.many {
 		if !s.k.s.o.Method(path) {

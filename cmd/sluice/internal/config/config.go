@@ -51,6 +51,7 @@ type ClientTLS struct {
 type WebSocket struct {
 	Ping, PingTimeout time.Duration
 	Compression       string // "on" or "off"
+	Metadata          []string
 }
 
 // Duplex is how calls over WebTransport, WebSocket and HTTP/2 duplex are looked after.

@@ -61,6 +61,8 @@ func (c *Config) Settings() []Setting {
 			Help: "silence after the ping before its call is canceled"},
 		{Key: "websocket.compression", Default: "on", Value: oneOf(&c.WebSocket.Compression, "on", "off"),
 			Help: "permessage-deflate on WebSockets: on or off"},
+		{Key: "websocket.metadata", Arg: "NAME", Value: list(&c.WebSocket.Metadata, nil),
+			Help: "a field of the handshake that becomes metadata of gRPC calls over WebSocket, besides cookie and authorization (repeatable)"},
 
 		{Key: "duplex.path", Flag: "duplex-path", Arg: "PATH", Default: "/sluice/v1", Value: text(&c.Duplex.Path),
 			Help: "where WebTransport, WebSocket and HTTP/2 duplex of the gateway's own are reached; off for none"},

@@ -1,0 +1,75 @@
+package sluice
+
+import (
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/sluice-rpc/sluice/internal/backend"
+	"github.com/sluice-rpc/sluice/internal/carrier/websocket"
+	"github.com/sluice-rpc/sluice/internal/exchange"
+)
+
+// ride puts what the carriers take that ride on others before the protocols: they are found by
+// their paths and subprotocols, which are no method's. Calls that come over them go to
+// the protocols, and pipes to the mux.
+func (g *Gateway) ride(protocols table) table {
+	cfg := &g.cfg
+	var pipes exchange.Handler
+	if cfg.Duplex.Path != off {
+		pipes = g.mux
+	}
+	metadata := make([]string, len(cfg.WebSocket.Metadata))
+	for i, name := range cfg.WebSocket.Metadata {
+		metadata[i] = strings.ToLower(name)
+	}
+	g.socket = websocket.New(websocket.Options{
+		Pipes: pipes, Path: cfg.Duplex.Path, Calls: protocols,
+		Method:   func(path string) bool { _, ok := backend.Service(path); return ok },
+		Metadata: metadata, MaxMessage: cfg.Limits.MessageBytes, MaxHeader: cfg.Limits.HeaderBytes, MaxCalls: cfg.Limits.StreamsPerConn,
+		Ratio: cfg.Limits.DecompressionRatio, Abuse: cfg.Limits.ConnAbuse, Header: cfg.Timeouts.Header, Idle: cfg.Timeouts.Idle,
+		Ping: cfg.WebSocket.Ping, PingTimeout: cfg.WebSocket.PingTimeout, Compression: !cfg.WebSocket.NoCompression, Reserve: g.budget.Reserve,
+	})
+	return append(table{{"websocket", g.socket.Match, g.socket}}, protocols...)
+}
+
+// ports are those on which a gateway listens, with their schemes.
+type ports struct {
+	mu   sync.RWMutex
+	open map[port]int
+}
+
+type port struct{ scheme, number string }
+
+// add notes a listener, until it is taken back.
+func (p *ports) add(addr net.Addr, secure bool) (remove func()) {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return func() {}
+	}
+	k := port{"http", strconv.Itoa(tcp.Port)}
+	if secure {
+		k.scheme = "https"
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.open == nil {
+		p.open = map[port]int{}
+	}
+	p.open[k]++
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.open[k]--; p.open[k] == 0 {
+			delete(p.open, k)
+		}
+	}
+}
+
+// listens says whether there is a listener of the gateway's for a scheme and port.
+func (g *Gateway) listens(scheme, number string) bool {
+	g.ports.mu.RLock()
+	defer g.ports.mu.RUnlock()
+	return g.ports.open[port{scheme, number}] > 0
+}
