@@ -162,6 +162,7 @@ func TestFromClientReset(t *testing.T) {
 		exchange.ProtocolError:   "CANCELLED: the client canceled the call",
 		exchange.Disconnected:    "CANCELLED: the client's connection was lost",
 		exchange.EnhanceYourCalm: "RESOURCE_EXHAUSTED: the gateway's buffers are full (limits.buffer_bytes)",
+		exchange.FrameSizeError:  "RESOURCE_EXHAUSTED: a message of the client is larger than the gateway's limit (limits.message_bytes)",
 	} {
 		if st := FromClientReset(code); st.Code.String()+": "+st.Message != want {
 			t.Errorf("%v: %v, want %s", code, st, want)
