@@ -64,8 +64,8 @@ func appendFields(fields []exchange.Field, h http.Header, drop func(name string)
 	return fields
 }
 
-// requestHead makes an exchange's head of a net/http request.
-func requestHead(r *http.Request) *exchange.RequestHead {
+// RequestHead makes an exchange's head of a net/http request.
+func RequestHead(r *http.Request) *exchange.RequestHead {
 	h := &exchange.RequestHead{
 		Method:    r.Method,
 		Scheme:    "http",

@@ -12,7 +12,7 @@ import (
 
 // A Stream is what a pipe is made of in a library whose reads and writes block, such as
 // a stream of WebTransport. One goroutine reads and another one writes; the other
-// methods may be called beside them, and do not block.
+// methods may be called beside them, and but for Lost they do not block.
 type Stream interface {
 	io.ReadWriter
 	// Close ends our direction, after what was written.
@@ -27,12 +27,10 @@ type Stream interface {
 	Stall()
 	// Context ends when nothing can be written any more. Its cause says why.
 	Context() context.Context
-	// Lost says what an error of Read or Write, or the cause of the context, means.
+	// Lost says what an error of Read or Write, or the cause of the context, means. It may
+	// wait a while to find out.
 	Lost(err error) exchange.Code
 }
-
-// ErrStalled is the cause of a reset because the peer took too long.
-var ErrStalled = errors.New("the peer took nothing for too long")
 
 // ServePipe gives a stream to h as a pipe, and returns when it is over and nothing of it
 // runs any more. The calling goroutine reads; another one exists only while there is
@@ -178,8 +176,9 @@ func (p *pipe) resetRequest(err error) {
 	p.reset = true
 	p.inside++
 	p.mu.Unlock()
+	code := p.s.Lost(err)
 	p.o.enter()
-	p.req.Reset(p.s.Lost(err))
+	p.req.Reset(code)
 	p.o.leave()
 	p.mu.Lock()
 	p.inside--

@@ -154,7 +154,7 @@ func (s *served) start(h exchange.Handler, b []byte, eof bool) (more, switches b
 	s.o.enter()
 	defer s.o.leave()
 	s.window -= len(b)
-	head := requestHead(s.r)
+	head := RequestHead(s.r)
 	upgrades := asksForWebSocket(s.r) && hijackable(s.w)
 	if upgrades {
 		head.Fields = appendHandshake(head.Fields, s.r)

@@ -21,6 +21,7 @@ type conn struct {
 
 	mu       sync.Mutex
 	active   int // requests and sessions
+	sessions int
 	draining bool
 }
 
@@ -70,6 +71,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	c := r.Context().Value(connKey{}).(*conn)
 	c.begin()
 	defer c.end()
+	if isSession(r) {
+		s.open(c, w, r)
+		return
+	}
 	blocking.ServeHTTP(s.cfg.Handler, w, r, blocking.Options{Work: s.cfg.Work, Stall: s.cfg.Stall, Log: s.cfg.Log})
 }
 
@@ -83,6 +88,23 @@ func (c *conn) end() {
 	c.mu.Lock()
 	c.active--
 	c.closeIdleLocked()
+	c.mu.Unlock()
+}
+
+// addSession counts a session, if there may be one more.
+func (c *conn) addSession() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sessions >= maxSessions {
+		return false
+	}
+	c.sessions++
+	return true
+}
+
+func (c *conn) removeSession() {
+	c.mu.Lock()
+	c.sessions--
 	c.mu.Unlock()
 }
 
@@ -127,13 +149,16 @@ func (s *Server) Drain() {
 	}
 }
 
-// Close ends everything at once, and closes the sockets.
+// Close ends everything at once, and closes the sockets. Sessions have a moment in which
+// their clients learn why.
 func (s *Server) Close() {
 	s.mu.Lock()
 	s.draining, s.closed = true, true
 	sockets, conns := slices.Collect(maps.Keys(s.sockets)), slices.Collect(maps.Values(s.conns))
+	sessions := slices.Collect(maps.Keys(s.sessions))
 	clear(s.sockets)
 	s.mu.Unlock()
+	s.dismiss(sessions)
 	for _, c := range conns {
 		_ = c.q.CloseWithError(noError, "")
 	}
@@ -141,5 +166,21 @@ func (s *Server) Close() {
 	_ = s.wt.Close()
 	for _, k := range sockets {
 		k.close()
+	}
+}
+
+// dismiss tells the clients of sessions that it is over, and waits a moment for them to go.
+func (s *Server) dismiss(sessions []*session) {
+	for _, x := range sessions {
+		x.close(codeGoingAway, shutDown)
+	}
+	wait := time.NewTimer(lastWords)
+	defer wait.Stop()
+	for _, x := range sessions {
+		select {
+		case <-x.conn.q.Context().Done():
+		case <-wait.C:
+			return
+		}
 	}
 }

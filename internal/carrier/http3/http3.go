@@ -64,9 +64,10 @@ type Server struct {
 	mu       sync.Mutex
 	sockets  map[*socket]struct{}
 	conns    map[*quic.Conn]*conn
+	sessions map[*session]struct{}
 	draining bool
 	closed   bool
-	wg       sync.WaitGroup // connections
+	wg       sync.WaitGroup // connections, and the last words of sessions
 }
 
 // socket is a UDP socket that is served.
@@ -76,12 +77,16 @@ type socket struct {
 	listener  *quic.Listener
 }
 
+// reordering is how long a stream waits for its session, and a session for the settings of
+// its client.
+const reordering = 5 * time.Second
+
 // ErrClosed is what Serve returns after Drain or Close.
 var ErrClosed = errors.New("http3: closed")
 
 // New returns a Server. Close ends it.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg, sockets: map[*socket]struct{}{}, conns: map[*quic.Conn]*conn{}}
+	s := &Server{cfg: cfg, sockets: map[*socket]struct{}{}, conns: map[*quic.Conn]*conn{}, sessions: map[*session]struct{}{}}
 	if cfg.ResetKey != nil {
 		s.reset = *cfg.ResetKey
 	} else {
@@ -98,6 +103,8 @@ func New(cfg Config) *Server {
 			Handler: http.HandlerFunc(s.serve), QUICConfig: s.quic, MaxHeaderBytes: cfg.MaxHeaderBytes,
 			IdleTimeout: cfg.Idle, ConnContext: s.connContext, Logger: log,
 		},
+		Config: sessionConfig(&cfg), ApplicationProtocols: []string{Subprotocol}, ReorderingTimeout: reordering,
+		CheckOrigin: func(*http.Request) bool { return true }, // Admit has done it
 	}
 	return s
 }
