@@ -22,7 +22,7 @@ test: lint unit ## all that .ci/run runs: lint, tests with the race detector, 5 
 	@$(MAKE) --no-print-directory judges
 
 unit: ## go test -race of the module
-	@.ci/need gcc make
+	@.ci/need gcc make certutil=libnss3-tools update-ca-certificates=ca-certificates
 	go test -race -timeout 300s ./...
 	go test -run 'TestAllocations' . # not with the race detector, which allocates
 

@@ -239,6 +239,11 @@ func TestMessages(t *testing.T) {
 		"openapi of nobody":     {[]string{"openapi", "127.0.0.1:1"}, nil, 1, "backend 127.0.0.1:1 is not ready: "},
 		"openapi in XML":        {[]string{"openapi", "--schema=good.proto", "--format=xml"}, nil, 2, "write json or yaml"},
 		"bad origin":            {[]string{"serve", "--cors-origin=app.example", "a:1"}, nil, 2, "is not an origin"},
+		"trust":                 {[]string{"trust", "--print", "--tls-dev-dir=state"}, nil, 0, "state/ca.pem\n"},
+		"trust of nothing":      {[]string{"trust", "--uninstall", "--tls-dev-dir=none"}, nil, 0, "nothing to do"},
+		"trust of a bad name":   {[]string{"trust", "--print", "--tls-dev-dir=state", "--tls-dev-name=a/b"}, nil, 2, `--tls-dev-name: "a/b" is neither a host name nor an address`},
+		"trust both ways":       {[]string{"trust", "--print", "--uninstall"}, nil, 2, "give one of them"},
+		"trust without a home":  {[]string{"trust", "--print"}, []string{"HOME=", "XDG_STATE_HOME="}, 1, "--tls-dev-dir DIR"},
 		"version":               {[]string{"version"}, nil, 0, "sluice "},
 		"help":                  {nil, nil, 0, "Available Commands"},
 	} {

@@ -1,4 +1,4 @@
-// Package command is the command line: serve, demo, check, routes, openapi and version. It turns a
+// Package command is the command line: serve, demo, check, routes, openapi, trust and version. It turns a
 // config.Config into a running gateway with its listeners, its admin server and its
 // end, and tells people in words what is going on and what to do.
 //
@@ -82,7 +82,7 @@ func (a *app) root() *cobra.Command {
 		},
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(a.serve(), a.demo(), a.check(), a.routes(), a.openapi(), a.version())
+	root.AddCommand(a.serve(), a.demo(), a.check(), a.routes(), a.openapi(), a.trust(), a.version())
 	root.SetFlagErrorFunc(flagError)
 	return root
 }
@@ -100,7 +100,7 @@ func unknownCommand(root *cobra.Command, word string) error {
 	if near := config.Nearest(word, names); near != "" {
 		return usagef("unknown command %q: did you mean `sluice %s`?", word, near)
 	}
-	return usagef("unknown command %q: there are serve, demo, check, routes, openapi and version", word)
+	return usagef("unknown command %q: there are serve, demo, check, routes, openapi, trust and version", word)
 }
 
 // flagError says which flag was most likely meant.

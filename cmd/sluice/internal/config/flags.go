@@ -26,6 +26,11 @@ func AddSchemaFlags(fs *pflag.FlagSet, openapi bool) {
 	})
 }
 
+// AddDevFlags adds the flags that say which certificates are made for development.
+func AddDevFlags(fs *pflag.FlagSet) {
+	addFlags(fs, func(key string) bool { return strings.HasPrefix(key, "tls.dev_") })
+}
+
 func addFlags(fs *pflag.FlagSet, want func(key string) bool) {
 	for _, s := range New().Settings() {
 		if s.Flag != "" && want(s.Key) {
