@@ -1,6 +1,7 @@
 package transcode
 
 import (
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -123,7 +124,7 @@ func BenchmarkEncodeDescriptor(b *testing.B) {
 func BenchmarkEncode(b *testing.B) {
 	m, wire := benchMessage(b)
 	b.Logf("%d bytes on the wire", len(wire))
-	run := func(name string, o EncodeOptions) {
+	run := func(name string, wire []byte, o EncodeOptions) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(len(wire)))
@@ -136,9 +137,10 @@ func BenchmarkEncode(b *testing.B) {
 			}
 		})
 	}
-	run("sluice", EncodeOptions{})
-	run("deterministic", EncodeOptions{Deterministic: true})
-	run("indented", EncodeOptions{Indent: "  "})
+	run("sluice", wire, EncodeOptions{})
+	run("deterministic", wire, EncodeOptions{Deterministic: true})
+	run("indented", wire, EncodeOptions{Indent: "  "})
+	run("scattered", slices.Concat(wire, wire), EncodeOptions{})
 	b.Run("dynamicpb", func(b *testing.B) {
 		b.ReportAllocs()
 		b.SetBytes(int64(len(wire)))

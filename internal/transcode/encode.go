@@ -45,7 +45,8 @@ type encoder struct {
 	inAny   int // required fields of a message in an Any may be missing
 
 	flags   []uint64          // stack of sets of fields, for messages with many
-	words   []uint32          // stack of small indexes
+	words   []uint32          // stack of the words of small indexes
+	bytes   []byte            // stack of their distances
 	choices []choice          // stack of the oneofs of indexes
 	pairs   []pair            // stack of the entries of maps
 	members []member          // stack of the members of objects, if they are ordered

@@ -6,9 +6,9 @@ import (
 )
 
 // checkAll checks occurrences of a field that count no more, if there is no error yet.
-func (e *encoder) checkAll(f *field, at []uint32, err error) error {
-	for i := 0; i < len(at) && err == nil; i++ {
-		err = e.check(f, at[i])
+func (e *encoder) checkAll(f *field, at places, err error) error {
+	for !at.none() && err == nil {
+		err = e.check(f, at.take())
 	}
 	return err
 }

@@ -6,7 +6,7 @@ import "google.golang.org/protobuf/encoding/protowire"
 // then merged. Of these the tags are known.
 type parts struct {
 	one span
-	at  []uint32
+	at  places
 }
 
 // span returns the part whose tag is at a place where a walk has been before.
@@ -23,8 +23,8 @@ func (e *encoder) span(at uint32) span {
 type cursor struct {
 	e    *encoder
 	m    *Message
-	span          // what is left of this part; when all is read, i is its end
-	more []uint32 // parts
+	span        // what is left of this part; when all is read, i is its end
+	more places // parts
 
 	f         *field // what step has found
 	tag       uint64
@@ -34,8 +34,8 @@ type cursor struct {
 func (e *encoder) cursor(m *Message, p parts) cursor {
 	m.compile()
 	c := cursor{e: e, m: m, span: p.one, more: p.at}
-	if len(p.at) > 0 {
-		c.span, c.more = e.span(p.at[0]), p.at[1:]
+	if !c.more.none() {
+		c.span = e.span(c.more.take())
 	}
 	return c
 }
@@ -64,9 +64,9 @@ func (c *cursor) step() (bool, error) {
 		if c.group != 0 {
 			return false, wireError(c.m, nil, errTruncated)
 		}
-		if len(c.more) == 0 {
+		if c.more.none() {
 			return false, nil
 		}
-		c.span, c.more = c.e.span(c.more[0]), c.more[1:]
+		c.span = c.e.span(c.more.take())
 	}
 }

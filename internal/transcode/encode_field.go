@@ -31,7 +31,7 @@ func (e *encoder) oneField(m *Message, f *field) error {
 	if err := e.enter(m); err != nil {
 		return err
 	}
-	var at []uint32
+	var at places
 	c := e.cursor(m, parts{one: span{0, len(e.wire), 0}})
 	for {
 		more, err := c.step()
@@ -42,12 +42,12 @@ func (e *encoder) oneField(m *Message, f *field) error {
 			break
 		}
 		if c.f == f {
-			at = append(at, uint32(c.at))
+			at.add(uint32(c.at))
 		} else if c.f.slot == f.slot { // another member of its oneof clears it
-			at = at[:0]
+			at = places{distances: at.distances[:0]}
 		}
 	}
-	if len(at) == 0 {
+	if at.none() {
 		e.unset(f)
 		return nil
 	}

@@ -1,54 +1,88 @@
 package transcode
 
-import "math/bits"
+import (
+	"encoding/binary"
+	"math/bits"
 
-// An index says where the occurrences of each field of a message are. It has four bytes
-// for each, which has at least two bytes itself: so the indexes of all messages that are
-// open at a time have at most twice the size of the wire. With what maps and groups add,
-// it is at most four times.
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// An index says where the occurrences of each field of a message are. It has their
+// distances as varints, and a field that occurs so often that its distances are small has
+// one byte for each. So the indexes of all messages that are open at a time are smaller
+// than the wire, but for some bytes for each field of the schema. What maps and groups add
+// is at most twice the wire.
 type index struct {
-	present []uint64 // the set of fields
-	before  []uint32 // of each word of the set: how many fields are in those before it
-	ends    []uint32 // of each field that is present, in at
-	at      []uint32 // the tags, by field, then in the order of the wire
-	next    int      // where the message ends
+	present   []uint64 // the set of fields
+	before    []uint32 // of each word of the set: how many fields are in those before it
+	ends      []uint32 // of each field that is present, in distances
+	last      []uint32 // the last tag of each field that is present
+	distances []byte   // between the tags, by field, then in the order of the wire
+	next      int      // where the message ends
+}
+
+// places are those of the tags of a field, in the order of the wire.
+type places struct {
+	from, last uint32 // what the first distance counts from; the last place
+	distances  []byte
+}
+
+func (p *places) none() bool { return len(p.distances) == 0 }
+
+// take returns the first place, and takes it from the others.
+func (p *places) take() uint32 {
+	distance, n := uint64(p.distances[0]), 1
+	if distance >= 0x80 {
+		distance, n = binary.Uvarint(p.distances)
+	}
+	p.distances = p.distances[n:]
+	p.from += uint32(distance)
+	return p.from
+}
+
+// add adds a place behind the others.
+func (p *places) add(at uint32) {
+	p.distances = binary.AppendUvarint(p.distances, uint64(at-p.last))
+	p.last = at
 }
 
 // A mark is how high the stacks are that indexes are on.
-type mark struct{ flags, words, choices int }
+type mark struct{ flags, words, bytes, choices int }
 
-func (e *encoder) mark() mark { return mark{len(e.flags), len(e.words), len(e.choices)} }
+func (e *encoder) mark() mark {
+	return mark{len(e.flags), len(e.words), len(e.bytes), len(e.choices)}
+}
 
 // free takes what was put on the stacks since a mark.
 func (e *encoder) free(to mark) {
-	e.flags, e.words, e.choices = e.flags[:to.flags], e.words[:to.words], e.choices[:to.choices]
+	e.flags, e.words, e.bytes, e.choices = e.flags[:to.flags], e.words[:to.words], e.bytes[:to.bytes], e.choices[:to.choices]
 }
 
-// pushWords returns n zeros. Many of them are not for the stack, which stays as it is
-// between messages.
-func (e *encoder) pushWords(n int) []uint32 {
+// push puts n zeros on a stack, and returns them. Many of them are not for the stack,
+// which stays as it is between messages.
+func push[T byte | uint32](stack *[]T, n int) []T {
 	const most = 4096
 	if n > most/16 {
-		return make([]uint32, n)
+		return make([]T, n)
 	}
-	if e.words == nil {
-		e.words = make([]uint32, 0, most)
+	if *stack == nil {
+		*stack = make([]T, 0, most)
 	}
-	old := len(e.words)
+	old := len(*stack)
 	if n > most-old {
-		return make([]uint32, n)
+		return make([]T, n)
 	}
-	e.words = e.words[:old+n]
-	clear(e.words[old:])
-	return e.words[old : old+n : old+n]
+	*stack = (*stack)[:old+n]
+	clear((*stack)[old:])
+	return (*stack)[old : old+n : old+n]
 }
 
-// index makes the index of a message. It needs three walks: which fields, how many of
-// each, and where. The caller frees it.
+// index makes the index of a message. It needs three walks: which fields, how long the
+// distances of each are, and where it is. The caller frees it.
 func (e *encoder) index(m *Message, p parts) (index, error) {
 	m.compile()
 	x := index{present: e.pushFlags(len(m.fields))}
-	x.before = e.pushWords(len(x.present))
+	x.before = push(&e.words, len(x.present))
 	for c := e.cursor(m, p); ; {
 		more, err := c.step()
 		if err != nil {
@@ -64,27 +98,31 @@ func (e *encoder) index(m *Message, p parts) (index, error) {
 		x.before[i] = uint32(fields)
 		fields += bits.OnesCount64(word)
 	}
-	// With an entry more in front, what is first the number of a field's occurrences
-	// becomes where they begin, and when all are there, where they end.
-	starts, total := e.pushWords(fields+1), 0
-	for c := e.cursor(m, p); ; total++ {
+	// With an entry more in front, what is first the length of a field's distances becomes
+	// where they begin, and when all are there, where they end.
+	starts := push(&e.words, fields+1)
+	x.last = push(&e.words, fields)
+	for c := e.cursor(m, p); ; {
 		if more, _ := c.step(); !more {
 			break
 		}
-		starts[x.rank(c.f)+1]++
+		r := x.rank(c.f)
+		starts[r+1] += uint32(protowire.SizeVarint(uint64(uint32(c.at) - x.last[r])))
+		x.last[r] = uint32(c.at)
 	}
 	for i := range fields {
 		starts[i+1] += starts[i]
 	}
-	x.at = e.pushWords(total)
+	x.distances = push(&e.bytes, int(starts[fields]))
+	clear(x.last)
 	c := e.cursor(m, p)
 	for {
 		if more, _ := c.step(); !more {
 			break
 		}
 		r := x.rank(c.f)
-		x.at[starts[r]] = uint32(c.at)
-		starts[r]++
+		starts[r] += uint32(binary.PutUvarint(x.distances[starts[r]:], uint64(uint32(c.at)-x.last[r])))
+		x.last[r] = uint32(c.at)
 	}
 	x.ends, x.next = starts[:fields], c.i
 	return x, nil
@@ -97,19 +135,19 @@ func (x *index) rank(f *field) int {
 }
 
 // of returns where the tags of a field are.
-func (x *index) of(f *field) []uint32 {
+func (x *index) of(f *field) places {
 	if x.present[f.index>>6]>>(f.index&63)&1 == 0 {
-		return nil
+		return places{}
 	}
 	r, start := x.rank(f), uint32(0)
 	if r > 0 {
 		start = x.ends[r-1]
 	}
-	return x.at[start:x.ends[r]]
+	return places{last: x.last[r], distances: x.distances[start:x.ends[r]]}
 }
 
 // fields calls yield with the fields that are present, in the order of the descriptor.
-func (x *index) fields(m *Message, yield func(*field, []uint32) error) error {
+func (x *index) fields(m *Message, yield func(*field, places) error) error {
 	for i, word := range x.present {
 		for ; word != 0; word &= word - 1 {
 			f := m.fields[i*64+bits.TrailingZeros64(word)]

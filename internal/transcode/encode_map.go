@@ -239,12 +239,10 @@ func (e *encoder) entry(f *field, p pair) error {
 		return err
 	}
 	keys, values := x.of(f.entry.low[1]), x.of(f.entry.low[2])
-	for _, at := range keys {
-		if err := e.check(f.key, at); err != nil {
-			return err
-		}
+	if err := e.checkAll(f.key, keys, nil); err != nil {
+		return err
 	}
-	if len(values) == 0 {
+	if values.none() {
 		return e.keyOnly(f, p)
 	}
 	if err := e.mapKey(f.key, p.key); err != nil {

@@ -37,7 +37,7 @@ func (e *encoder) scattered(m *Message, p parts) error {
 	}
 	if e.inAny == 0 {
 		for _, f := range m.required {
-			if x.of(f) == nil {
+			if at := x.of(f); at.none() {
 				return wireError(m, f, errRequired)
 			}
 		}
@@ -47,7 +47,7 @@ func (e *encoder) scattered(m *Message, p parts) error {
 		return err
 	}
 	last := -1
-	err = x.fields(m, func(f *field, at []uint32) error {
+	err = x.fields(m, func(f *field, at places) error {
 		if f.oneof != 0 {
 			if c := chosen[f.oneof-1]; c.f != f {
 				return nil
@@ -81,10 +81,9 @@ func (e *encoder) absentBetween(m *Message, from, to int) {
 // A choice is the member of a oneof that came last, and its occurrences after that of
 // any other member: another one clears it.
 type choice struct {
-	f    *field
-	at   []uint32
-	last uint32 // occurrence
-	not  uint32 // the last one of another member
+	f   *field
+	at  places
+	not uint32 // the last one of another member
 }
 
 // oneofs makes the choices of a message, and checks what was not chosen.
@@ -97,26 +96,28 @@ func (e *encoder) oneofs(m *Message, x *index) ([]choice, error) {
 		e.choices = append(e.choices, choice{})
 	}
 	chosen := e.choices[old:]
-	_ = x.fields(m, func(f *field, at []uint32) error {
-		if f.oneof == 0 {
-			return nil
-		}
-		c, last := &chosen[f.oneof-1], at[len(at)-1]
-		if c.f == nil || last > c.last {
-			*c = choice{f: f, at: at, last: last, not: c.last}
-		} else {
-			c.not = max(c.not, last)
-		}
-		return nil
-	})
-	return chosen, x.fields(m, func(f *field, at []uint32) error {
+	_ = x.fields(m, func(f *field, at places) error {
 		if f.oneof == 0 {
 			return nil
 		}
 		c := &chosen[f.oneof-1]
-		for i, tag := range at {
+		if c.f == nil || at.last > c.at.last {
+			*c = choice{f: f, at: at, not: c.at.last}
+		} else {
+			c.not = max(c.not, at.last)
+		}
+		return nil
+	})
+	return chosen, x.fields(m, func(f *field, at places) error {
+		if f.oneof == 0 {
+			return nil
+		}
+		c := &chosen[f.oneof-1]
+		for !at.none() {
+			from := at
+			tag := at.take()
 			if c.f == f && tag >= c.not {
-				c.at = at[i:]
+				c.at = from
 				break
 			}
 			if err := e.check(f, tag); err != nil {
@@ -128,9 +129,9 @@ func (e *encoder) oneofs(m *Message, x *index) ([]choice, error) {
 }
 
 // memberOf appends a field from its occurrences.
-func (e *encoder) memberOf(f *field, at []uint32) error {
+func (e *encoder) memberOf(f *field, at places) error {
 	if !f.list && f.key == nil && !f.presence && !e.defaults {
-		if zero, err := e.isZero(f, at[len(at)-1]); err != nil || zero {
+		if zero, err := e.isZero(f, at.last); err != nil || zero {
 			return e.checkAll(f, at, err)
 		}
 	}
@@ -160,18 +161,18 @@ func (e *encoder) isZero(f *field, at uint32) (bool, error) {
 }
 
 // gathered appends the value of a field from its occurrences, which are at least one.
-func (e *encoder) gathered(f *field, at []uint32) error {
+func (e *encoder) gathered(f *field, at places) error {
 	switch {
 	case f.key != nil:
 		base, keys := len(e.pairs), 0
-		for _, tag := range at {
-			if s := e.span(tag); s.end-s.i >= 2 {
+		for at := at; !at.none(); {
+			if s := e.span(at.take()); s.end-s.i >= 2 {
 				keys++
 			}
 		}
 		e.growPairs(keys)
-		for _, tag := range at {
-			_, i := e.varint(int(tag), len(e.wire))
+		for !at.none() {
+			_, i := e.varint(int(at.take()), len(e.wire))
 			if _, err := e.addEntry(f, base, i, len(e.wire)); err != nil {
 				return err
 			}
@@ -179,28 +180,32 @@ func (e *encoder) gathered(f *field, at []uint32) error {
 		return e.entries(f, base)
 	case f.list:
 		e.open('[')
-		for _, at := range at {
-			tag, i := e.varint(int(at), len(e.wire))
+		for !at.none() {
+			tag, i := e.varint(int(at.take()), len(e.wire))
 			if _, err := e.elements(f, tag, i, len(e.wire)); err != nil {
 				return err
 			}
 		}
 		e.close(']')
 		return nil
-	case f.message != nil && len(at) > 1:
-		return e.merged(f.message, at)
 	}
-	last := len(at) - 1
-	if err := e.checkAll(f, at[:last], nil); err != nil {
-		return err
+	whole := at
+	tag := at.take()
+	if f.message != nil && !at.none() {
+		return e.merged(f.message, whole)
 	}
-	_, i := e.varint(int(at[last]), len(e.wire))
+	for ; !at.none(); tag = at.take() {
+		if err := e.check(f, tag); err != nil {
+			return err
+		}
+	}
+	_, i := e.varint(int(tag), len(e.wire))
 	_, err := e.value(f, i, len(e.wire))
 	return err
 }
 
 // merged appends a message of many parts.
-func (e *encoder) merged(m *Message, at []uint32) error {
+func (e *encoder) merged(m *Message, at places) error {
 	if m.wkt != notWellKnown && m.wkt != wktEmpty {
 		_, err := e.special(m, parts{at: at})
 		return err

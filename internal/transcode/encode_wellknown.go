@@ -37,7 +37,7 @@ func (e *encoder) special(m *Message, p parts) (int, error) {
 // ListValue, and Value with its oneof.
 func (e *encoder) bare(m *Message, p parts) (int, error) {
 	m.compile()
-	if e.careful || len(p.at) > 0 {
+	if e.careful || !p.at.none() {
 		return e.bareScattered(m, p)
 	}
 	i, end, group := p.one.i, p.one.end, p.one.group
@@ -90,7 +90,7 @@ func (e *encoder) bareScattered(m *Message, p parts) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	f, at := m.fields[0], []uint32(nil)
+	f, at := m.fields[0], places{}
 	if m.wkt == wktValue {
 		chosen, err := e.oneofs(m, &x)
 		if err != nil {
@@ -100,10 +100,10 @@ func (e *encoder) bareScattered(m *Message, p parts) (int, error) {
 	} else {
 		at = x.of(f)
 	}
-	if len(at) == 0 {
+	if at.none() {
 		return x.next, e.bareZero(m)
 	}
-	if err := e.finite(m, f, at[len(at)-1]); err != nil {
+	if err := e.finite(m, f, at.last); err != nil {
 		return 0, wireError(m, f, err)
 	}
 	if err := e.gathered(f, at); err != nil {
