@@ -117,10 +117,8 @@ func (s *served) switching(head *exchange.ResponseHead) []byte {
 
 // putRaw writes one batch to the connection.
 func (s *served) putRaw(q *queue) error {
-	if len(q.data) > 0 {
-		if _, err := s.raw.Write(q.data); err != nil {
-			return err
-		}
+	if err := q.writeTo(s.raw); err != nil {
+		return err
 	}
 	if !q.end {
 		return nil

@@ -2,6 +2,7 @@ package blocking
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"sync"
@@ -16,6 +17,7 @@ import (
 type queue struct {
 	informs []exchange.ResponseHead
 	head    *exchange.ResponseHead
+	full    [][]byte // data that is before data: buffers that are not to grow
 	data    []byte
 	end     bool
 	trailer []exchange.Field
@@ -33,6 +35,56 @@ const maxInforms = 8
 
 // datas holds the buffers of queues.
 var datas = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxBuffer is how large a buffer of a queue becomes. More than the window of a call is
+// an answer that was whole before it could be sent: it is not copied again, as a buffer
+// that grows would be.
+const maxBuffer = 2 * rpc.WindowDefault
+
+// keep keeps b.
+func (q *queue) keep(b []byte) {
+	for len(b) > 0 {
+		if len(q.data) >= maxBuffer {
+			q.full, q.data = append(q.full, q.data), *datas.Get().(*[]byte)
+		}
+		n := min(len(b), maxBuffer-len(q.data))
+		q.data = append(q.data, b[:n]...)
+		b = b[n:]
+	}
+}
+
+// size is how much data there is.
+func (q *queue) size() int {
+	n := len(q.data)
+	for _, b := range q.full {
+		n += len(b)
+	}
+	return n
+}
+
+// writeTo writes the data. What is written of much is not kept until all of it is.
+func (q *queue) writeTo(w io.Writer) error {
+	for i, b := range q.full {
+		if _, err := w.Write(b); err != nil {
+			return err
+		}
+		q.full[i] = nil
+		giveBack(b)
+	}
+	if len(q.data) == 0 {
+		return nil
+	}
+	_, err := w.Write(q.data)
+	return err
+}
+
+// giveBack gives a buffer of a queue back.
+func giveBack(b []byte) {
+	if cap(b) > 0 && cap(b) <= maxBuffer {
+		b = b[:0]
+		datas.Put(&b)
+	}
+}
 
 func copyHead(h *exchange.ResponseHead) exchange.ResponseHead {
 	return exchange.ResponseHead{Status: h.Status, Fields: slices.Clone(h.Fields)}
@@ -59,7 +111,7 @@ func (s *served) Data(b []byte) {
 		if q.data == nil {
 			q.data = *datas.Get().(*[]byte)
 		}
-		q.data = append(q.data, b...)
+		q.keep(b)
 	}, false)
 }
 
@@ -157,17 +209,14 @@ func (s *served) recycle() {
 	other := s.queue.data
 	s.queue.data = nil
 	s.mu.Unlock()
-	for _, b := range [][]byte{s.spare, other} {
-		if cap(b) > 0 && cap(b) <= 2*rpc.WindowDefault {
-			b = b[:0]
-			datas.Put(&b)
-		}
-	}
+	giveBack(s.spare)
+	giveBack(other)
 	s.spare = nil
 }
 
 // deliver writes one batch.
 func (s *served) deliver(q *queue) {
+	n := q.size()
 	if !s.dead {
 		if err := s.put(q); err != nil {
 			s.dead = true
@@ -176,7 +225,7 @@ func (s *served) deliver(q *queue) {
 	}
 	switch last := q.end || q.broken; {
 	case !last:
-		if n := len(q.data); n > 0 {
+		if n > 0 {
 			s.o.enter()
 			s.req.Credit(n)
 			s.o.leave()
@@ -216,10 +265,8 @@ func (s *served) put(q *queue) error {
 	if q.head != nil {
 		s.head(q)
 	}
-	if len(q.data) > 0 {
-		if _, err := s.w.Write(q.data); err != nil && !errors.Is(err, http.ErrBodyNotAllowed) {
-			return err
-		}
+	if err := q.writeTo(s.w); err != nil && !errors.Is(err, http.ErrBodyNotAllowed) {
+		return err
 	}
 	if last {
 		// Without a flush net/http can count the length of a small response.

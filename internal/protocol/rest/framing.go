@@ -48,8 +48,8 @@ var framings = [modes]framing{
 // String returns the mode's name in the docs.
 func (m Mode) String() string { return framings[m].name }
 
-// writer appends the items of a stream in one framing. Messages are written in place:
-// before is called, then the message is appended, then after.
+// writer appends the items of a stream in one framing. A message, as JSON or, in binary
+// modes, as protobuf, stands between what before and after append.
 type writer struct {
 	mode     Mode
 	style    *Style
@@ -80,15 +80,12 @@ func (w *writer) retry(b []byte) []byte {
 	return b
 }
 
-// message appends a message that is written already: as JSON or, in binary modes, as
-// protobuf.
-func (w *writer) message(b, m []byte, id, name string) []byte {
+// before appends what stands before a message of n bytes.
+func (w *writer) before(b []byte, n int, id, name string) []byte {
 	first := !w.open
 	w.open = true
 	w.count++
 	switch w.mode {
-	case NDJSON:
-		b = append(w.item(b, m), '\n')
 	case Array:
 		switch {
 		case first:
@@ -96,28 +93,31 @@ func (w *writer) message(b, m []byte, id, name string) []byte {
 		case w.count > 1:
 			b = append(b, ',')
 		}
-		b = w.item(b, m)
 	case Seq:
-		b = append(w.item(append(b, '\x1e'), m), '\n')
+		b = append(b, '\x1e')
 	case Delimited:
-		b = append(protowire.AppendVarint(b, uint64(len(m))), m...)
-	case SSE:
-		if w.envelope {
-			m = w.item(nil, m)
-		}
-		b = sse.Append(w.retry(b), sse.Event{Name: name, ID: id}, m)
-	default:
-		b = append(b, m...)
+		return protowire.AppendVarint(b, uint64(n))
+	case SSE: // messages are not indented, so they have no line ends
+		b = sse.AppendBegin(w.retry(b), sse.Event{Name: name, ID: id})
+	}
+	if w.envelope {
+		b = append(b, `{"result":`...)
 	}
 	return b
 }
 
-// item appends a message, in its envelope if it has one.
-func (w *writer) item(b, m []byte) []byte {
-	if !w.envelope {
-		return append(b, m...)
+// after appends what stands after a message.
+func (w *writer) after(b []byte) []byte {
+	if w.envelope && w.mode != Delimited {
+		b = append(b, '}')
 	}
-	return append(append(append(b, `{"result":`...), m...), '}')
+	switch w.mode {
+	case NDJSON, Seq:
+		b = append(b, '\n')
+	case SSE:
+		b = append(b, sse.End...)
+	}
+	return b
 }
 
 // end appends what stands at the end of a stream that ended well.

@@ -41,6 +41,7 @@ type responseBody struct {
 	fields   []exchange.Field
 	headDue  bool
 	headSent bool
+	long     [][]byte // output that is before buf: long messages, which are not copied
 	buf      []byte
 	spare    []byte
 	last     *ending // how it ends, once that is known
@@ -182,19 +183,19 @@ func (r *responseBody) flush() {
 		if r.headDue {
 			head, r.headDue, r.headSent = true, false, true
 		}
-		b := r.buf
-		r.buf = r.spare[:0]
+		long, b := r.long, r.buf
+		r.long, r.buf = nil, r.spare[:0]
 		last := r.last
 		if last != nil && !r.over {
 			end, r.over = true, true
 		}
-		if !head && len(b) == 0 && !end {
+		if !head && len(long) == 0 && len(b) == 0 && !end {
 			r.spare, r.writing = b, false
 			r.mu.Unlock()
 			return
 		}
 		r.mu.Unlock()
-		r.write(head, b, end, last)
+		r.write(head, long, b, end, last)
 		r.mu.Lock()
 		r.spare = b
 		if cap(b) > keepBuffer {
@@ -207,18 +208,25 @@ func (r *responseBody) flush() {
 const keepBuffer = 64 << 10
 
 // write carries out what flush has taken.
-func (r *responseBody) write(head bool, b []byte, end bool, last *ending) {
+func (r *responseBody) write(head bool, long [][]byte, b []byte, end bool, last *ending) {
 	out := r.c.response
 	if r.c.bodiless {
 		if head {
 			out.Head(&exchange.ResponseHead{Status: r.status, Fields: r.fields}, true)
 			r.c.next.Cancel(rpc.Status{Code: rpc.Canceled, Message: "HEAD has been answered"})
 		}
-		r.c.Credit(len(b)) // nobody else will
+		n := len(b)
+		for _, b := range long {
+			n += len(b)
+		}
+		r.c.Credit(n) // nobody else will
 		return
 	}
 	if head {
 		out.Head(&exchange.ResponseHead{Status: r.status, Fields: r.fields}, false)
+	}
+	for _, b := range long {
+		out.Data(b)
 	}
 	if len(b) > 0 {
 		out.Data(b)
@@ -406,15 +414,23 @@ func (r *responseBody) put(m []byte) {
 		id, name = r.w.event.of(m)
 	}
 	r.due()
-	if len(r.scratch) > keepBuffer { // with room for what stands around it, so that it grows once
-		r.buf = grow(r.buf, len(r.scratch)+1024+len(id)+len(name), 0)
-	}
-	r.append(0, func(b []byte) []byte {
-		if r.c.socket != nil {
-			return r.c.socket.appendMessage(b, r.scratch)
+	long := len(r.scratch) > keepBuffer
+	switch {
+	case r.c.socket != nil:
+		if long { // with room for what stands around it, so that it grows once
+			r.buf = grow(r.buf, len(r.scratch)+1024, 0)
 		}
-		return r.w.message(b, r.scratch, id, name)
-	})
+		r.append(0, func(b []byte) []byte { return r.c.socket.appendMessage(b, r.scratch) })
+	case long:
+		r.append(0, func(b []byte) []byte { return r.w.before(b, len(r.scratch), id, name) })
+		r.ledger.Put(0, len(r.scratch))
+		r.long, r.buf = append(r.long, r.buf, r.scratch), nil
+		r.append(0, r.w.after)
+	default:
+		r.append(0, func(b []byte) []byte {
+			return r.w.after(append(r.w.before(b, len(r.scratch), id, name), r.scratch...))
+		})
+	}
 	if cap(r.scratch) > keepBuffer {
 		r.scratch = nil
 	}

@@ -16,16 +16,7 @@ type Event struct {
 // Append appends an event. Its data is split at every line end, since a line end in it
 // would end the event or begin another field.
 func Append(b []byte, e Event, data []byte) []byte {
-	if e.Name != "" {
-		b = appendField(b, "event: ", e.Name)
-	}
-	if e.ID != "" || e.HasID {
-		b = appendField(b, "id: ", e.ID)
-	}
-	if e.Retry > 0 {
-		b = append(strconv.AppendInt(append(b, "retry: "...), int64(e.Retry), 10), '\n')
-	}
-	b = append(b, "data: "...)
+	b = AppendBegin(b, e)
 	for i := 0; i < len(data); i++ {
 		switch c := data[i]; {
 		case c == '\r' && i+1 < len(data) && data[i+1] == '\n':
@@ -41,8 +32,26 @@ func Append(b []byte, e Event, data []byte) []byte {
 			i = n - 1
 		}
 	}
-	return append(b, "\n\n"...)
+	return append(b, End...)
 }
+
+// AppendBegin appends what stands before the data of an event. Data without a line end,
+// such as JSON that is not indented, follows as it is, and then [End].
+func AppendBegin(b []byte, e Event) []byte {
+	if e.Name != "" {
+		b = appendField(b, "event: ", e.Name)
+	}
+	if e.ID != "" || e.HasID {
+		b = appendField(b, "id: ", e.ID)
+	}
+	if e.Retry > 0 {
+		b = append(strconv.AppendInt(append(b, "retry: "...), int64(e.Retry), 10), '\n')
+	}
+	return append(b, "data: "...)
+}
+
+// End ends an event.
+const End = "\n\n"
 
 // appendField writes a field of one line. Line ends would forge other fields, and an id
 // with a NUL is ignored by readers.
