@@ -71,13 +71,31 @@ func Decompress(name string, b []byte, limit, ratio int) ([]byte, error) {
 	if ratio > 0 {
 		most = min(limit, max(ratioFree, ratio*len(b)))
 	}
-	var out bytes.Buffer
-	n, err := io.Copy(&out, io.LimitReader(r, int64(most)+1))
-	if n > int64(most) || errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) {
+	out, err := readAll(r, most+1)
+	if len(out) > most || errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) {
 		return nil, ErrTooLarge
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return out.Bytes(), nil
+	return out, nil
+}
+
+// readAll reads up to limit bytes. Its buffer never becomes larger than that, as one that
+// only doubles would.
+func readAll(r io.Reader, limit int) ([]byte, error) {
+	b := make([]byte, 0, min(512, limit))
+	for {
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if err == io.EOF || len(b) >= limit {
+			return b, nil
+		}
+		if err != nil {
+			return b, err
+		}
+		if len(b) == cap(b) {
+			b = append(make([]byte, 0, min(2*cap(b), limit)), b...)
+		}
+	}
 }
