@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 
+	"github.com/sluice-rpc/sluice/internal/carrier/mux"
 	"github.com/sluice-rpc/sluice/internal/exchange"
 	"github.com/sluice-rpc/sluice/internal/netio"
 )
@@ -25,8 +26,7 @@ type HTTP3 interface {
 type HTTP3Edge struct {
 	Handler  exchange.Handler                                           // takes requests
 	Admit    func(*exchange.RequestHead) (*exchange.RequestHead, error) // decides which pages may open a session
-	Pipes    exchange.Handler                                           // takes pipes; nil: there are no sessions
-	Sessions exchange.SessionHandler                                    // nil: nobody speaks on sessions
+	Sessions exchange.SessionHandler                                    // takes sessions of WebTransport; nil: there are none
 	Path     string                                                     // where sessions are opened
 	Acquire  func() bool                                                // a connection more
 	Release  func()                                                     // a connection less
@@ -75,10 +75,31 @@ func (g *Gateway) startHTTP3() (err error) {
 	if g.cfg.HTTP3 == nil {
 		return nil
 	}
+	var sessions exchange.SessionHandler
+	if g.cfg.Duplex.Path != off {
+		sessions = muxSessions{g.mux}
+		g.riding = append(g.riding, riding{Name: carrierWebTransport, Protocol: exchange.PipeMux, URL: g.cfg.Duplex.Path})
+	}
 	g.http3, err = g.cfg.HTTP3.Start(HTTP3Edge{
-		Handler: g.edge, Admit: g.origins.Admit,
+		Handler: g.edge, Admit: g.origins.Admit, Sessions: sessions, Path: g.cfg.Duplex.Path,
 		Acquire: g.accept.Acquire, Release: g.accept.Release, LimitHit: g.metrics.LimitHit,
 		Work: g.work, Limits: g.cfg.Limits, Timeouts: g.cfg.Timeouts, Logger: g.cfg.Logger,
 	})
 	return err
 }
+
+// muxSessions gives sessions of WebTransport to the mux.
+type muxSessions struct{ m *mux.Server }
+
+// StartSession implements [exchange.SessionHandler].
+func (h muxSessions) StartSession(head *exchange.RequestHead, s exchange.Session) exchange.SessionServer {
+	return muxSession{h.m.Session(head, s.Control)}
+}
+
+type muxSession struct{ *mux.Session }
+
+// Datagram implements [exchange.SessionServer].
+func (muxSession) Datagram([]byte) {}
+
+// Done implements [exchange.SessionServer].
+func (x muxSession) Done() { x.Close() }

@@ -87,9 +87,6 @@ type RequestHead struct {
 	Fields    []Field
 	Length    int64 // the content length if known, else -1
 
-	// Session is what a pipe of one call belongs to, else nil.
-	Session Session
-
 	// Allowed says that a page asks, and that it is of an origin that may.
 	Allowed bool
 
@@ -173,16 +170,16 @@ type Session interface {
 	Close(code Code, reason string)
 }
 
-// A SessionHandler speaks for the server on sessions.
+// A SessionHandler serves sessions.
 type SessionHandler interface {
-	// StartSession is called before the first pipe of a session, with the head of what
-	// opened it.
-	StartSession(head *RequestHead, s Session) SessionEvents
+	// StartSession is called with the head of what opened a session, before its first pipe.
+	StartSession(head *RequestHead, s Session) SessionServer
 }
 
-// SessionEvents come from one goroutine at a time.
-type SessionEvents interface {
-	Datagram(b []byte) // valid during the call only
+// A SessionServer serves one session, and is the Handler of its pipes.
+type SessionServer interface {
+	Handler
+	Datagram(b []byte) // valid during the call only; from one goroutine at a time
 	Done()             // exactly once, last, when its pipes are over too
 }
 

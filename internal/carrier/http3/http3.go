@@ -25,9 +25,8 @@ type Config struct {
 	Handler exchange.Handler // takes requests
 	Work    *netio.Work
 
-	// Pipes takes the streams of sessions, which are opened at Path; nil means that there are
-	// none. Admit decides which pages may, Sessions speaks for the server on them.
-	Pipes    exchange.Handler
+	// Sessions takes those that are opened at Path; nil means that there are none. Admit
+	// decides which pages may open one.
 	Sessions exchange.SessionHandler
 	Path     string
 	Admit    func(*exchange.RequestHead) (*exchange.RequestHead, error)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -40,6 +41,8 @@ func (f handlerFunc) Start(head *exchange.RequestHead, r exchange.Response) exch
 type testServer struct {
 	*Server
 	addr string
+
+	onData func(*pipe, []byte)
 
 	mu     sync.Mutex
 	conns  int
@@ -117,13 +120,11 @@ func serve(t *testing.T, cfg Config, onData func(*pipe, []byte)) *testServer {
 			return &ok{response: r}
 		})
 	}
-	cfg.Pipes = handlerFunc(func(head *exchange.RequestHead, r exchange.Response) exchange.Request {
-		p := &pipe{t: s, head: *head, response: r, onData: onData}
-		s.mu.Lock()
-		s.pipes = append(s.pipes, p)
-		s.mu.Unlock()
-		return p
-	})
+	s.onData = onData
+	if cfg.Sessions == nil {
+		cfg.Sessions = &speaker{}
+	}
+	cfg.Sessions.(*speaker).t = s
 	cfg.Path = "/sluice/v1"
 	if cfg.MaxStreams == 0 {
 		cfg.MaxStreams = 250
@@ -274,4 +275,60 @@ func expect(t *testing.T, r io.Reader, want string) {
 	if _, err := io.ReadFull(r, b); err != nil || string(b) != want {
 		t.Fatalf("got %q, %v; want %q", b, err, want)
 	}
+}
+
+// speaker serves the sessions of a testServer.
+type speaker struct {
+	t    *testServer
+	says string
+
+	mu      sync.Mutex
+	session exchange.Session
+	got     []string
+	done    int
+}
+
+func (p *speaker) StartSession(_ *exchange.RequestHead, s exchange.Session) exchange.SessionServer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.session = s
+	for _, word := range strings.SplitAfter(p.says, " ") {
+		s.Control([]byte(word))
+	}
+	return p
+}
+
+// Start takes a pipe.
+func (p *speaker) Start(head *exchange.RequestHead, r exchange.Response) exchange.Request {
+	q := &pipe{t: p.t, head: *head, response: r, onData: p.t.onData}
+	p.t.mu.Lock()
+	p.t.pipes = append(p.t.pipes, q)
+	p.t.mu.Unlock()
+	return q
+}
+
+func (p *speaker) Datagram(b []byte) {
+	p.mu.Lock()
+	p.got = append(p.got, string(b))
+	s := p.session
+	p.mu.Unlock()
+	s.Datagram(append([]byte("re: "), b...))
+}
+
+func (p *speaker) Done() {
+	p.mu.Lock()
+	p.done++
+	p.mu.Unlock()
+}
+
+// the returns the session, once there is one.
+func (p *speaker) the(t *testing.T) (s exchange.Session) {
+	t.Helper()
+	eventually(t, "a session", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		s = p.session
+		return s != nil
+	})
+	return s
 }

@@ -36,7 +36,7 @@ func sessionConfig(cfg *Config) *webtransport.Config {
 	return &webtransport.Config{MaxIncomingStreams: streams, MaxIncomingUniStreams: uniStreams, MaxIncomingData: streams * maxStreamWindow}
 }
 
-// session is a WebTransport session. It is the Session of its pipes.
+// session is a WebTransport session.
 type session struct {
 	s       *Server
 	conn    *conn
@@ -45,7 +45,7 @@ type session struct {
 	// shared: the library writes to the CONNECT stream, so nobody else may.
 	shared bool
 	head   exchange.RequestHead // of its pipes
-	events exchange.SessionEvents
+	server exchange.SessionServer
 
 	pipes  sync.WaitGroup
 	others sync.WaitGroup // goroutines that write
@@ -83,7 +83,7 @@ func (s *Server) open(c *conn, w http.ResponseWriter, r *http.Request) {
 	x := &session{s: s, conn: c, wt: wt, connect: k.stream, shared: flowControlled(w)}
 	x.head = exchange.RequestHead{
 		Method: head.Method, Scheme: head.Scheme, Authority: head.Authority, Path: head.Path, Protocol: exchange.PipeCall, Fields: metadata(head.Fields),
-		Length: -1, Session: x, Allowed: head.Allowed, Addr: head.Addr, TLS: head.TLS, Carrier: "wt",
+		Length: -1, Allowed: head.Allowed, Addr: head.Addr, TLS: head.TLS, Carrier: "wt",
 	}
 	s.mu.Lock()
 	s.sessions[x] = struct{}{}
@@ -102,7 +102,7 @@ const shutDown = "the gateway has shut down"
 
 // admit decides about a request for a session.
 func (s *Server) admit(r *http.Request) (*exchange.RequestHead, int, error) {
-	if s.cfg.Pipes == nil || r.URL.Path != s.cfg.Path {
+	if s.cfg.Sessions == nil || r.URL.Path != s.cfg.Path {
 		return nil, http.StatusNotFound, errors.New("there are no WebTransport sessions here")
 	}
 	head := blocking.RequestHead(r)
@@ -159,19 +159,17 @@ func (k *keeping) Flush()                     { k.ResponseWriter.(http.Flusher).
 func (x *session) run() {
 	x.out.x, x.grams.x = x, x
 	o := x.options()
-	if h := x.s.cfg.Sessions; h != nil {
-		x.enter()
-		x.events = h.StartSession(&x.head, x)
-		x.leave()
-		x.others.Go(x.receive) // ends with the session
-	}
+	x.enter()
+	x.server = x.s.cfg.Sessions.StartSession(&x.head, x)
+	x.leave()
+	x.others.Go(x.receive) // ends with the session
 	for {
 		str, err := x.wt.AcceptStream(context.Background())
 		if err != nil {
 			break // the session is over
 		}
 		x.pipes.Go(func() { // ends with the session, at the latest
-			blocking.ServePipe(x.s.cfg.Pipes, &x.head, newStream(x, str), o)
+			blocking.ServePipe(x.server, &x.head, newStream(x, str), o)
 		})
 	}
 	x.pipes.Wait()
@@ -181,11 +179,9 @@ func (x *session) run() {
 	x.mu.Lock()
 	x.closed = true
 	x.mu.Unlock()
-	if x.events != nil {
-		x.enter()
-		x.events.Done()
-		x.leave()
-	}
+	x.enter()
+	x.server.Done()
+	x.leave()
 }
 
 func (x *session) options() blocking.Options {
@@ -212,7 +208,7 @@ func (x *session) receive() {
 			return
 		}
 		x.enter()
-		x.events.Datagram(b)
+		x.server.Datagram(b)
 		x.leave()
 	}
 }

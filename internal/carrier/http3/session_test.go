@@ -74,7 +74,7 @@ func TestOpen(t *testing.T) {
 			p := s.pipe(t, 0)
 			head := &p.head
 			if head.Method != "CONNECT" || head.Protocol != exchange.PipeCall || head.Carrier != "wt" || head.Path != c.path ||
-				head.Scheme != "https" || head.Authority != s.addr || head.TLS == nil || head.Addr == nil || head.Session == nil {
+				head.Scheme != "https" || head.Authority != s.addr || head.TLS == nil || head.Addr == nil {
 				t.Errorf("head %+v", head)
 			}
 			if got := exchange.Get(head.Fields, "cookie"); got != c.cookie || head.Allowed != c.allowed || exchange.Get(head.Fields, "x-other") != "" {
@@ -265,54 +265,9 @@ func TestFirstFrameCount(t *testing.T) {
 	}
 }
 
-// speaker is a SessionHandler.
-type speaker struct {
-	mu      sync.Mutex
-	session exchange.Session
-	heads   []exchange.RequestHead
-	got     []string
-	done    int
-}
-
-func (p *speaker) StartSession(head *exchange.RequestHead, s exchange.Session) exchange.SessionEvents {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.session = s
-	p.heads = append(p.heads, *head)
-	s.Control([]byte("welcome "))
-	s.Control([]byte("back"))
-	return p
-}
-
-func (p *speaker) Datagram(b []byte) {
-	p.mu.Lock()
-	p.got = append(p.got, string(b))
-	s := p.session
-	p.mu.Unlock()
-	s.Datagram(append([]byte("re: "), b...))
-}
-
-func (p *speaker) Done() {
-	p.mu.Lock()
-	p.done++
-	p.mu.Unlock()
-}
-
-// the returns the session, once there is one.
-func (p *speaker) the(t *testing.T) (s exchange.Session) {
-	t.Helper()
-	eventually(t, "a session", func() bool {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		s = p.session
-		return s != nil
-	})
-	return s
-}
-
 // TestSpeak: the stream that only the server writes, datagrams, and the end of a session.
 func TestSpeak(t *testing.T) {
-	p := &speaker{}
+	p := &speaker{says: "welcome back"}
 	s := serve(t, Config{Sessions: p}, echo)
 	x := s.session(t)
 	str, err := x.AcceptUniStream(t.Context())
@@ -357,7 +312,7 @@ func TestSpeak(t *testing.T) {
 
 // TestControlStalls: a client that does not read what the server says.
 func TestControlStalls(t *testing.T) {
-	p := &speaker{}
+	p := &speaker{says: "welcome back"}
 	s := serve(t, Config{Sessions: p}, echo)
 	x := s.session(t)
 	for range 1000 {
