@@ -120,8 +120,8 @@ func (k *call) expire(ctx context.Context) {
 func (k *call) isOver() bool { return k.over && !k.orphan }
 
 // attached says where the call is now.
-func (k *call) attached(l *lane, num uint32) {
-	k.lane, k.num, k.phase, k.addr = l, num, phaseOpening, l.n.addr
+func (k *call) attached(l *lane) {
+	k.lane, k.phase, k.addr = l, phaseOpening, l.n.addr
 	k.marked = false // the pipe before has closed
 	if k.epoch == 0 {
 		k.id, k.ticket = "", l.n.welcome.ticket
@@ -186,6 +186,7 @@ func (k *call) fill(dst []byte) (_ []byte, more bool) {
 // open appends the frame by which a pipe learns of the call.
 func (k *call) open(dst []byte) []byte {
 	f := k.lane.form
+	k.lane.number(k)
 	at := len(dst)
 	kind := duplex.Headers
 	again := k.epoch > 0

@@ -513,6 +513,34 @@ func TestMaxCalls(t *testing.T) {
 	})
 }
 
+// Numbers go up in the order in which calls begin to speak: one waits for its message, so another
+// may be faster.
+func TestNumbers(t *testing.T) {
+	talk(t, Config{}, func(t *testing.T, g *gateway, c *Client) {
+		slow, err := c.NewStream(context.Background(), &grpc.StreamDesc{ServerStreams: true}, "/x.Y/Slow")
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin(t, context.Background(), c)
+		p := g.conn()
+		p.want(duplex.Headers, 1, "/x.Y/Talk")
+		send(t, slow, "x")
+		p.want(duplex.Headers, 2, "/x.Y/Slow")
+		p.want(duplex.Data, 2)
+		p.want(duplex.End, 2)
+
+		// One that never spoke has a number nowhere, and nobody hears of its end.
+		ctx, cancel := context.WithCancel(context.Background())
+		if _, err := c.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, "/x.Y/Silent"); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		p.quiet()
+		begin(t, context.Background(), c)
+		p.want(duplex.Headers, 3, "/x.Y/Talk")
+	})
+}
+
 // A gateway that says nothing is left alone, and the next carrier is tried.
 func TestCarriers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -178,19 +178,18 @@ func (n *conn) attach(k *call) {
 	if l == nil {
 		l = n.lane(duplex.CallForm)
 		l.open()
-	} else {
-		l.last++
-		if l.last == 1<<31 { // long before the numbers are used up
-			n.draining = true
-		}
 	}
-	k.attached(l, l.last)
-	l.calls[l.last] = k
+	l.quiet[k] = true
+	k.attached(l)
 }
 
 // detach takes a call from the connection.
 func (n *conn) detach(k *call) {
-	delete(k.lane.calls, k.num)
+	if k.phase == phaseOpening {
+		delete(k.lane.quiet, k)
+	} else {
+		delete(k.lane.calls, k.num)
+	}
 	n.calls--
 	if n.session != nil {
 		k.lane.finish()

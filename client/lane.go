@@ -16,6 +16,7 @@ type lane struct {
 	form    duplex.Form
 	pipe    Pipe             // nil while it is opened
 	calls   map[uint32]*call // of the call form, number 0
+	quiet   map[*call]bool   // calls of which nothing was sent on this pipe: they have no number yet
 	last    uint32           // the highest number given
 	control []byte           // frames to be sent before those of calls
 	ready   []*call          // calls that may have something to send
@@ -27,7 +28,7 @@ type lane struct {
 
 // lane makes a lane.
 func (n *conn) lane(form duplex.Form) *lane {
-	l := &lane{n: n, form: form, calls: map[uint32]*call{}, wake: sync.NewCond(&n.c.mu)}
+	l := &lane{n: n, form: form, calls: map[uint32]*call{}, quiet: map[*call]bool{}, wake: sync.NewCond(&n.c.mu)}
 	n.lanes[l] = struct{}{}
 	return l
 }
@@ -128,6 +129,32 @@ func (l *lane) call(num uint32, kind duplex.Kind) (*call, error) {
 	return l.calls[num], nil
 }
 
+// number gives a call its number, when its first frame is sent: numbers go up in the order of
+// frames, and calls may begin to speak in another order than they came in.
+func (l *lane) number(k *call) {
+	if l == l.n.mux {
+		l.last++
+		if l.last == 1<<31 { // long before the numbers are used up
+			l.n.draining = true
+		}
+	}
+	k.num = l.last
+	delete(l.quiet, k)
+	l.calls[k.num] = k
+}
+
+// all are the calls of the pipe.
+func (l *lane) all() []*call {
+	list := make([]*call, 0, len(l.calls)+len(l.quiet))
+	for _, k := range l.calls {
+		list = append(list, k)
+	}
+	for k := range l.quiet {
+		list = append(list, k)
+	}
+	return list
+}
+
 // mark says that a call may have something to send.
 func (l *lane) mark(k *call) {
 	if !k.marked {
@@ -218,7 +245,7 @@ func (l *lane) end(why Reason, text string, st *status.Status) {
 	if l.err == nil {
 		l.err = l.n.err
 	}
-	for _, k := range l.calls {
+	for _, k := range l.all() {
 		if st != nil {
 			k.finish(st)
 		} else {
