@@ -89,7 +89,7 @@ func TestNegotiation(t *testing.T) {
 			if got := protocols[i].name; got != want {
 				t.Fatalf("%s takes it, want %s", got, want)
 			}
-			if want == "rest" || want == "websocket" || want == "duplex" {
+			if want == "rest" || want == "websocket" {
 				return
 			}
 			started = false

@@ -10,6 +10,7 @@
 //	TestRESTWeb   streams over REST: EventSource and fetch, in Node and in Chromium
 //	TestRESTGone  clients that go away in the middle of a stream
 //	TestRESTSlow  clients that don't read, and servers: what the gateway keeps
+//	TestMatrix    every kind of call over every carrier in every situation, with the Go client
 //	TestNginx     streams through nginx as it is by default
 //	TestPages     the lines with curl that the pages show
 //	TestPublic    a public server with google.api.http annotations, grpc-gateway's example

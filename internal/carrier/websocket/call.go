@@ -19,25 +19,10 @@ type call struct {
 	s  *calls
 	id uint32 // where there are many
 
-	trailer []byte // the response's frame of trailers, which waits to be marked as the last one
-
-	// Under the lock of the socket.
-	scan   envelope.Scanner // of the response
-	failed bool             // it was answered with a status of our own: the rest of it is dropped
-}
-
-// giveUp ends the response with a status of our own, if it does not stand inside of a
-// message. The lock is held.
-func (c *call) giveUp(st *rpc.Status) {
-	if c.phase == streamOver || c.failed || !c.scan.Between() {
-		return
-	}
-	c.failed = true
-	var b []byte
-	if c.s.many {
-		b = binary.BigEndian.AppendUint32(nil, c.id|lastBit)
-	}
-	c.k.message(&c.stream, 0, statusFrame(b, st), true)
+	// Of the response.
+	scan    envelope.Scanner
+	trailer []byte // the frame of trailers, which waits to be marked as the last one
+	failed  bool   // the response was answered with a status of our own
 }
 
 // fromCall is the same call as the place of its response.
@@ -48,12 +33,14 @@ func (c *fromCall) Inform(*exchange.ResponseHead) {}
 
 // Head implements [exchange.Response]. It is sent at once, before any message.
 func (c *fromCall) Head(h *exchange.ResponseHead, end bool) {
-	fields, failed := h.Fields, false
+	fields := h.Fields
 	if h.Status != 200 && exchange.Get(fields, "grpc-status") == "" {
 		st := rpc.Errorf(grpcwire.FromHTTP(h.Status), "HTTP status %d", h.Status)
-		fields, failed = grpcwire.AppendStatus([]exchange.Field{{Name: "content-type", Value: defaultType}}, st), true
+		fields = grpcwire.AppendStatus([]exchange.Field{{Name: "content-type", Value: defaultType}}, st)
+		c.failed = true
 	}
-	c.send(0, grpcweb.AppendTrailer(nil, fields), end || failed, failed)
+	c.scan = envelope.Scanner{Limit: 1<<32 - 1, Encoded: true}
+	c.send(0, grpcweb.AppendTrailer(nil, fields), end)
 	if end {
 		c.finish(wire.NormalClosure, "")
 	}
@@ -61,39 +48,30 @@ func (c *fromCall) Head(h *exchange.ResponseHead, end bool) {
 
 // Data implements [exchange.Response].
 func (c *fromCall) Data(b []byte) {
-	if c.s.many && b[0] == grpcweb.TrailerFlag && c.between() {
+	if c.failed {
+		c.request.Credit(len(b))
+		return
+	}
+	if c.s.many && c.scan.Between() && b[0] == grpcweb.TrailerFlag {
 		c.trailer = slices.Clone(b) // End is next
 		return
 	}
-	c.send(len(b), b, false, false)
+	_, _ = c.scan.Scan(b)
+	c.send(len(b), b, false)
 }
 
-func (c *fromCall) between() bool {
-	c.k.mu.Lock()
-	defer c.k.mu.Unlock()
-	return c.scan.Between()
-}
-
-// send sends a message that stands for in bytes of the response. failed says that the
-// rest of it is to be dropped.
-func (c *fromCall) send(in int, b []byte, last, failed bool) {
-	k, message := c.k, b
+// send sends a message that stands for in bytes of the response.
+func (c *fromCall) send(in int, b []byte, last bool) {
+	k := c.k
 	if c.s.many {
 		id := c.id
 		if last {
 			id |= lastBit
 		}
-		message = append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(b)), id), b...)
+		b = append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(b)), id), b...)
 	}
 	k.mu.Lock()
-	sent := false
-	if !c.failed {
-		if in > 0 {
-			_, _ = c.scan.Scan(b)
-		}
-		c.failed = failed
-		sent = k.message(&c.stream, in, message, last)
-	}
+	sent := k.message(&c.stream, in, b, last)
 	k.flush()
 	if !sent && in > 0 {
 		c.request.Credit(in)
@@ -103,7 +81,7 @@ func (c *fromCall) send(in int, b []byte, last, failed bool) {
 // End implements [exchange.Response].
 func (c *fromCall) End([]exchange.Field) {
 	if c.s.many {
-		c.send(len(c.trailer), c.trailer, true, false)
+		c.send(len(c.trailer), c.trailer, true)
 		c.trailer = nil
 	}
 	c.finish(wire.NormalClosure, "")
@@ -117,7 +95,7 @@ func (c *fromCall) Reset(code exchange.Code, cause error) {
 		reason = cause.Error()
 	}
 	if c.s.many {
-		c.send(0, nil, true, false)
+		c.send(0, nil, true)
 	}
 	c.finish(closeCode(code), reason)
 }
@@ -137,7 +115,6 @@ func (c *fromCall) finish(code wire.Code, reason string) {
 	c.ended()
 	k.flush()
 	c.forgive()
-	c.settle()
 }
 
 // Credit implements [exchange.Response].

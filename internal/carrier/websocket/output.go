@@ -181,7 +181,9 @@ func (k *socket) Credit(n int) {
 	due := k.output.take(n, room[:0])
 	for _, p := range due {
 		p.to.busy++
-		p.to.taken = p.to.taken || p.last
+		if p.last && p.to.frees {
+			p.to.finished, p.to.delivered = true, true
+		}
 	}
 	k.mu.Unlock()
 	for _, p := range due {
