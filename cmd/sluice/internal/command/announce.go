@@ -80,6 +80,9 @@ func (in *instance) table(st sluice.Status) string {
 	}
 	if in.tls != nil {
 		more := protocols
+		if len(in.quic) > 0 {
+			more += ", HTTP/3 with WebTransport"
+		}
 		if in.config.TLS.ClientCA != "" {
 			more += ", client certificates required"
 		}
@@ -173,7 +176,7 @@ func (in *instance) logStart(st sluice.Status) {
 		args = append(args, "listen", in.plain.Addr().String())
 	}
 	if in.tls != nil {
-		args = append(args, "tls_listen", in.tls.Addr().String())
+		args = append(args, "tls_listen", in.tls.Addr().String(), "http3", len(in.quic) > 0)
 	}
 	if in.admin != nil {
 		args = append(args, "admin", in.admin.Addr().String())

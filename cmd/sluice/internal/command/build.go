@@ -13,12 +13,14 @@ import (
 	"github.com/sluice-rpc/sluice/cmd/sluice/internal/config"
 	"github.com/sluice-rpc/sluice/cmd/sluice/internal/descriptors"
 	"github.com/sluice-rpc/sluice/cmd/sluice/internal/devtls"
+	"github.com/sluice-rpc/sluice/h3"
 )
 
 // parts are what a configuration becomes, with every file that it names read.
 type parts struct {
 	gateway sluice.Config
 	server  *tls.Config     // nil without a listener with TLS
+	quic    *tls.Config     // of HTTP/3
 	dev     *devtls.TLS     // nil unless its certificates are made
 	watch   []*certs.Keeper // to be watched while the gateway runs
 	schema  *descriptors.Keeper
@@ -74,7 +76,7 @@ func build(c *config.Config, log *slog.Logger, lines io.Writer) (*parts, error) 
 		if err != nil {
 			return nil, err
 		}
-		p.dev, p.server = dev, dev.TCPConfig()
+		p.dev, p.server, p.quic = dev, dev.TCPConfig(), dev.QUICConfig()
 		p.gateway.Discovery.CertificateHashes = func() [][sha256.Size]byte {
 			now, next := dev.Hashes()
 			return [][sha256.Size]byte{now, next}
@@ -84,7 +86,10 @@ func build(c *config.Config, log *slog.Logger, lines io.Writer) (*parts, error) 
 		if err != nil {
 			return nil, err
 		}
-		p.server, p.watch = server, append(p.watch, keeper)
+		p.server, p.quic, p.watch = server, server, append(p.watch, keeper)
+	}
+	if c.ServesHTTP3() {
+		p.gateway.HTTP3 = h3.New(h3.Config{Port: c.TLS.HTTP3Announce})
 	}
 	return p, nil
 }

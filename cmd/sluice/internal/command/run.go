@@ -33,6 +33,7 @@ type instance struct {
 	draining atomic.Bool
 
 	plain, tls, admin net.Listener // nil is none
+	quic              []net.PacketConn
 }
 
 // run serves until a signal comes and calls are drained, or something fails.
@@ -41,6 +42,7 @@ func (a *app) run(c *config.Config, warnings []string, d *demo.Server) (err erro
 	defer stopTending()
 	tendMemory(memoryCtx)
 	in := &instance{config: c, demo: d, began: time.Now(), log: newLogger(c, a.stderr)}
+	slog.SetDefault(in.log) // for libraries that know no other
 	for _, w := range warnings {
 		in.log.Warn(w)
 	}
@@ -68,7 +70,7 @@ func (a *app) run(c *config.Config, warnings []string, d *demo.Server) (err erro
 	defer cancel()
 	background.Go(func() { certs.Watch(ctx, p.watch) })                         // until ctx ends
 	background.Go(func() { p.schema.Watch(ctx, in.gateway.SetDescriptorSets) }) // the same
-	failed := in.serve(p.server)
+	failed := in.serve(p.server, p.quic)
 	background.Go(func() { in.announce(ctx, a.stderr) }) // until ctx ends, or it is said
 
 	select {
@@ -88,19 +90,26 @@ func newLogger(c *config.Config, w interface{ Write([]byte) (int, error) }) *slo
 }
 
 func (in *instance) listen() (err error) {
+	defer func() {
+		if err != nil {
+			in.close()
+		}
+	}()
 	for _, one := range []struct {
 		l          *net.Listener
 		flag, addr string
-	}{{&in.plain, "listen", in.config.Listen}, {&in.tls, "tls-listen", in.config.TLS.Address()}, {&in.admin, "admin", in.config.Admin}} {
+	}{{&in.plain, "listen", in.config.Listen}, {&in.admin, "admin", in.config.Admin}} {
 		if one.addr == "" || one.addr == config.Off {
 			continue
 		}
 		if *one.l, err = listen(one.flag, one.addr); err != nil {
-			in.close()
 			return err
 		}
 	}
-	return nil
+	if in.config.ServesTLS() {
+		in.tls, in.quic, err = listenTLS(in.config.TLS.Address(), in.config.ServesHTTP3())
+	}
+	return err
 }
 
 func (in *instance) close() {
@@ -109,11 +118,14 @@ func (in *instance) close() {
 			_ = l.Close()
 		}
 	}
+	for _, c := range in.quic {
+		_ = c.Close()
+	}
 }
 
 // serve starts the servers. Its goroutines end with their listeners.
-func (in *instance) serve(server *tls.Config) <-chan error {
-	failed := make(chan error, 3)
+func (in *instance) serve(server, quic *tls.Config) <-chan error {
+	failed := make(chan error, 3+len(in.quic))
 	watch := func(what string, err error) {
 		if !errors.Is(err, sluice.ErrClosed) && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			failed <- fmt.Errorf("serve %s: %w", what, err)
@@ -124,6 +136,9 @@ func (in *instance) serve(server *tls.Config) <-chan error {
 	}
 	if in.tls != nil {
 		go func() { watch(in.config.TLS.Address(), in.gateway.ServeTLS(in.tls, server)) }()
+	}
+	for _, c := range in.quic {
+		go func() { watch(c.LocalAddr().String()+" (HTTP/3)", in.gateway.ServeQUIC(c, quic)) }()
 	}
 	if in.admin != nil {
 		s := admin.New(admin.Options{Ready: in.ready, Metrics: in.gateway.Metrics(),

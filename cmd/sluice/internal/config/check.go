@@ -28,6 +28,8 @@ func (c *Config) Check(needBackend bool) error {
 		return errors.New("a certificate without a listener with TLS: add --tls-listen :8443")
 	case !c.ServesTLS() && c.TLS.ClientCA != "":
 		return errors.New("--tls-client-ca needs a listener with TLS: add --tls-listen :8443")
+	case c.TLS.HTTP3Announce > 0 && !c.ServesHTTP3():
+		return errors.New("tls.http3_announce without HTTP/3: add --tls-listen :8443, and leave out --http3 off")
 	case needBackend && len(c.Backends) == 0:
 		return errors.New("no backend: name at least one gRPC server, as in `sluice serve localhost:50051`, or try `sluice demo`")
 	}
@@ -77,6 +79,9 @@ func (t *ServerTLS) Address() string {
 	}
 	return t.Listen
 }
+
+// ServesHTTP3 says whether there is HTTP/3 beside it.
+func (c *Config) ServesHTTP3() bool { return c.ServesTLS() && c.TLS.HTTP3 != Off }
 
 func (c *Config) backendTLSOrigin() string {
 	for _, key := range []string{"ca", "cert", "key", "server_name"} {

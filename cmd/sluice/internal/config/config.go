@@ -36,7 +36,9 @@ const Off = "off"
 // ServerTLS is the listener with TLS. Without Listen and Dev there is none.
 type ServerTLS struct {
 	Listen, Cert, Key, ClientCA string
-	Dev                         bool // certificates are made, for development
+	HTTP3                       string // "on" or "off"
+	HTTP3Announce               int    // that clients reach; 0 is that of Listen
+	Dev                         bool   // certificates are made, for development
 	DevNames                    []string
 	DevDir                      string // "" is that of the user
 }

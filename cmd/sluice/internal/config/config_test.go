@@ -194,7 +194,7 @@ func TestRead(t *testing.T) {
 	}
 	want := New()
 	want.Listen, want.Admin, want.AdminHosts = ":1234", Off, []string{"sluice.internal"}
-	want.TLS = ServerTLS{Listen: ":8443", Cert: "c.pem", Key: "k.pem"}
+	want.TLS = ServerTLS{Listen: ":8443", Cert: "c.pem", Key: "k.pem", HTTP3: "on"}
 	want.Backends = []Backend{
 		{Target: "localhost:50051", origin: "s.yaml:7"},
 		{Target: "https://api.example.com", TLS: ClientTLS{CA: "ca.pem"}, Balance: "round_robin", HealthCheck: true,
@@ -356,6 +356,8 @@ func TestCheck(t *testing.T) {
 		"tls: {dev_names: a.test}\nbackends: ['a:1']":                                                     "add --tls-dev",
 		"tls: {dev: true}\nlisten: off\nbackends: ['a:1']":                                                "",
 		"tls: {dev: true, listen: ':1', dev_names: [a.test, '192.0.2.1'], dev_dir: d}\nbackends: ['a:1']": "",
+		"tls: {dev: true, http3: off, http3_announce: 443}\nbackends: ['a:1']":                            "leave out --http3 off",
+		"tls: {dev: true, http3_announce: 443}\nbackends: ['a:1']":                                        "",
 		"listen: ':1'": "no backend",
 		"backend_tls: {ca: a}\nbackends: ['a:1']":                          "no backend uses TLS",
 		"backends: [{target: 'a:1', tls: {ca: x}}]":                        "does not use TLS",

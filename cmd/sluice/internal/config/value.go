@@ -104,6 +104,22 @@ func count(p *int) Value {
 	}, func() string { return strconv.Itoa(*p) }}
 }
 
+func port(p *int) Value {
+	return value{"port", func(s string) error {
+		n, err := strconv.ParseUint(s, 10, 16)
+		if err != nil || n == 0 {
+			return fmt.Errorf("%q is not a port: give a number from 1 to 65535", s)
+		}
+		*p = int(n)
+		return nil
+	}, func() string {
+		if *p == 0 {
+			return ""
+		}
+		return strconv.Itoa(*p)
+	}}
+}
+
 func duration(p *time.Duration) Value {
 	return value{"time", func(s string) error {
 		if s == "never" {
