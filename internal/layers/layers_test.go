@@ -19,6 +19,7 @@ const module = "github.com/sluice-rpc/sluice"
 var table = map[string]int{
 	"rpc":               0,
 	"internal/exchange": 0, // rpc's sibling: the contract is in two packages, see inLayer
+	"internal/typo":     0,
 	"internal/netio":    0, // docs/decisions/0002-netio-is-layer-0.md
 
 	"internal/exchange/exchangetest": 1, // fakes, for tests only

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/sluice-rpc/sluice/internal/typo"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
@@ -175,36 +176,12 @@ func nearest(name string, names []string) string {
 	sort.Strings(names)
 	best, found := min(max(1, len(name)/3), 3)+1, ""
 	for _, n := range names {
-		if len(n) > longest || len(n) > len(name)+best || len(name) > len(n)+best {
+		if len(n) > longest {
 			continue
 		}
-		if dist := distance(strings.ToLower(name), strings.ToLower(n)); dist < best {
+		if dist := typo.Distance(strings.ToLower(name), strings.ToLower(n), best); dist < best {
 			best, found = dist, n
 		}
 	}
 	return found
-}
-
-// distance counts the letters to insert, drop or change, or to swap with the next, so
-// that a becomes b.
-func distance(a, b string) int {
-	rows := [3][]int{make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)}
-	for j := range rows[1] {
-		rows[1][j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		before, last, row := rows[(i+2)%3], rows[i%3], rows[(i+1)%3]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], before[j-2]+1)
-			}
-		}
-	}
-	return rows[(len(a)+1)%3][len(b)]
 }
