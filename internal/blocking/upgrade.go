@@ -123,14 +123,15 @@ func (s *served) putRaw(q *queue) error {
 	if !q.end {
 		return nil
 	}
-	if err := closeWrite(s.raw); !errors.Is(err, errors.ErrUnsupported) {
+	if err := CloseWrite(s.raw); !errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
 	return nil // closeSoftly closes
 }
 
-// closeWrite ends our direction of a connection.
-func closeWrite(c net.Conn) error {
+// CloseWrite ends our direction of a connection, or of the one below it that can. If none
+// can it returns [errors.ErrUnsupported].
+func CloseWrite(c net.Conn) error {
 	for {
 		switch v := c.(type) {
 		case interface{ CloseWrite() error }:

@@ -229,18 +229,7 @@ func (f *fed) SetWriteDeadline(time.Time) error { return nil }
 func (f *fed) SetDeadline(t time.Time) error { return f.SetReadDeadline(t) }
 
 // CloseWrite is what net/http does before it closes politely.
-func (f *fed) CloseWrite() error {
-	for c := f.Conn; ; {
-		switch v := c.(type) {
-		case interface{ CloseWrite() error }:
-			return v.CloseWrite()
-		case interface{ NetConn() net.Conn }:
-			c = v.NetConn()
-		default:
-			return errors.ErrUnsupported
-		}
-	}
-}
+func (f *fed) CloseWrite() error { return blocking.CloseWrite(f.Conn) }
 
 // NetConn returns what is below.
 func (f *fed) NetConn() net.Conn { return f.Conn }
