@@ -1,53 +1,25 @@
 package sluice
 
 import (
-	"context"
 	"strings"
 	"testing"
 
-	"github.com/bufbuild/protocompile"
 	"github.com/sluice-rpc/sluice/internal/exchange"
 	"github.com/sluice-rpc/sluice/internal/exchange/exchangetest"
 	"github.com/sluice-rpc/sluice/internal/schema"
+	"github.com/sluice-rpc/sluice/internal/schema/schematest"
 	"github.com/sluice-rpc/sluice/rpc"
-	_ "google.golang.org/genproto/googleapis/api/annotations"
-	_ "google.golang.org/genproto/googleapis/api/httpbody"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protodesc"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/types/descriptorpb"
 )
 
 // rowsSchema is the schema of the rows of docs/protocols/negotiation.md.
 func rowsSchema(t *testing.T) *schema.Schema {
 	t.Helper()
-	linked := protocompile.ResolverFunc(func(path string) (protocompile.SearchResult, error) {
-		fd, err := protoregistry.GlobalFiles.FindFileByPath(path)
-		return protocompile.SearchResult{Desc: fd}, err
-	})
-	compiler := protocompile.Compiler{Resolver: protocompile.CompositeResolver{
-		&protocompile.SourceResolver{ImportPaths: []string{"internal/protocol/rest/testdata"}}, linked,
-	}}
-	files, err := compiler.Compile(context.Background(), "rest.proto")
+	files, err := schematest.Files("internal/protocol/rest/testdata", "rest.proto")
 	if err != nil {
 		t.Fatal(err)
 	}
-	set := &descriptorpb.FileDescriptorSet{}
-	seen := map[string]bool{}
-	var add func(fd protoreflect.FileDescriptor)
-	add = func(fd protoreflect.FileDescriptor) {
-		if seen[fd.Path()] {
-			return
-		}
-		seen[fd.Path()] = true
-		for imports, i := fd.Imports(), 0; i < imports.Len(); i++ {
-			add(imports.Get(i).FileDescriptor)
-		}
-		set.File = append(set.File, protodesc.ToFileDescriptorProto(fd))
-	}
-	add(files[0])
-	b, err := proto.Marshal(set)
+	b, err := proto.Marshal(schematest.Set(files...))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,18 +1,14 @@
 package conformance
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
 
-	"github.com/bufbuild/protocompile"
+	"github.com/sluice-rpc/sluice/internal/schema/schematest"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protodesc"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/sluice-rpc/sluice/conformance/internal/gateway"
 )
@@ -72,28 +68,11 @@ func sluice(t *testing.T) string {
 // schema compiles a .proto file to a descriptor set with all that it imports.
 func schema(t *testing.T, importPath, file string) string {
 	t.Helper()
-	compiler := protocompile.Compiler{Resolver: protocompile.WithStandardImports(&protocompile.SourceResolver{ImportPaths: []string{importPath}})}
-	files, err := compiler.Compile(context.Background(), file)
+	files, err := schematest.Files(importPath, file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	set := new(descriptorpb.FileDescriptorSet)
-	seen := map[string]bool{}
-	var add func(f protoreflect.FileDescriptor)
-	add = func(f protoreflect.FileDescriptor) {
-		if seen[f.Path()] {
-			return
-		}
-		seen[f.Path()] = true
-		for i := range f.Imports().Len() {
-			add(f.Imports().Get(i).FileDescriptor)
-		}
-		set.File = append(set.File, protodesc.ToFileDescriptorProto(f))
-	}
-	for _, f := range files {
-		add(f)
-	}
-	b, err := proto.Marshal(set)
+	b, err := proto.Marshal(schematest.Set(files...))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,22 +14,18 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bufbuild/protocompile"
 	"github.com/pb33f/libopenapi"
 	validator "github.com/pb33f/libopenapi-validator"
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/sluice-rpc/sluice/internal/schema/schematest"
 	_ "google.golang.org/genproto/googleapis/analytics/admin/v1beta"
-	_ "google.golang.org/genproto/googleapis/api/annotations"
-	_ "google.golang.org/genproto/googleapis/api/httpbody"
 	_ "google.golang.org/genproto/googleapis/cloud/visionai/v1"
 	_ "google.golang.org/genproto/googleapis/container/v1beta1"
 	_ "google.golang.org/genproto/googleapis/storage/v1"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/sluice-rpc/sluice/conformance/internal/gateway"
@@ -359,14 +355,7 @@ func TestPage(t *testing.T) {
 // compile compiles one file and what it imports from the Go packages that are linked.
 func compile(t *testing.T, file string) protoreflect.FileDescriptor {
 	t.Helper()
-	c := protocompile.Compiler{Resolver: protocompile.CompositeResolver{
-		&protocompile.SourceResolver{},
-		protocompile.ResolverFunc(func(name string) (protocompile.SearchResult, error) {
-			fd, err := protoregistry.GlobalFiles.FindFileByPath(name)
-			return protocompile.SearchResult{Desc: fd}, err
-		}),
-	}}
-	files, err := c.Compile(context.Background(), file)
+	files, err := schematest.Files(".", file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -385,20 +374,7 @@ func registered(t *testing.T, file string) protoreflect.FileDescriptor {
 // descriptors writes the descriptor set of a file of a linked Go package.
 func descriptors(t *testing.T, file string) string {
 	t.Helper()
-	set, seen := new(descriptorpb.FileDescriptorSet), map[string]bool{}
-	var add func(f protoreflect.FileDescriptor)
-	add = func(f protoreflect.FileDescriptor) {
-		if seen[f.Path()] {
-			return
-		}
-		seen[f.Path()] = true
-		for i := range f.Imports().Len() {
-			add(f.Imports().Get(i).FileDescriptor)
-		}
-		set.File = append(set.File, protodesc.ToFileDescriptorProto(f))
-	}
-	add(registered(t, file))
-	b, err := proto.Marshal(set)
+	b, err := proto.Marshal(schematest.Set(registered(t, file)))
 	if err != nil {
 		t.Fatal(err)
 	}

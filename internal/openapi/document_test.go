@@ -2,7 +2,6 @@ package openapi
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"flag"
 	"os"
@@ -11,15 +10,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bufbuild/protocompile"
-	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
-	_ "google.golang.org/genproto/googleapis/api/httpbody"
+	"github.com/sluice-rpc/sluice/internal/schema/schematest"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protodesc"
-	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/types/descriptorpb"
 
+	"github.com/goccy/go-yaml"
 	"github.com/sluice-rpc/sluice/internal/schema"
 )
 
@@ -32,18 +27,11 @@ func compile(t testing.TB, texts ...string) *schema.Snapshot {
 	t.Helper()
 	store := schema.NewStore(len(texts), nil)
 	for i, text := range texts {
-		c := protocompile.Compiler{SourceInfoMode: protocompile.SourceInfoStandard, Resolver: protocompile.CompositeResolver{
-			&protocompile.SourceResolver{Accessor: protocompile.SourceAccessorFromMap(map[string]string{"t.proto": text})},
-			protocompile.ResolverFunc(func(name string) (protocompile.SearchResult, error) {
-				fd, err := protoregistry.GlobalFiles.FindFileByPath(name)
-				return protocompile.SearchResult{Desc: fd}, err
-			}),
-		}}
-		files, err := c.Compile(context.Background(), "t.proto")
+		fd, err := schematest.Text("t.proto", text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := proto.Marshal(&descriptorpb.FileDescriptorSet{File: []*descriptorpb.FileDescriptorProto{protodesc.ToFileDescriptorProto(files[0])}})
+		b, err := proto.Marshal(schematest.Set(fd))
 		if err != nil {
 			t.Fatal(err)
 		}

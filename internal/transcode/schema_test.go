@@ -1,45 +1,23 @@
 package transcode
 
 import (
-	"context"
 	"sync"
 	"testing"
 
-	"github.com/bufbuild/protocompile"
+	"github.com/sluice-rpc/sluice/internal/schema/schematest"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/types/descriptorpb"
 )
 
 // compileTestdata compiles the .proto files of testdata, with all they import, the
 // way they get here in life: as a set of descriptors.
 var compileTestdata = sync.OnceValues(func() (*protoregistry.Files, error) {
-	compiler := protocompile.Compiler{
-		Resolver: protocompile.WithStandardImports(&protocompile.SourceResolver{ImportPaths: []string{"testdata"}}),
-	}
-	roots, err := compiler.Compile(context.Background(),
-		"proto2.proto", "proto3.proto", "editions.proto", "shop.proto", "wide.proto", "delimited.proto")
+	files, err := schematest.Files("testdata", "proto2.proto", "proto3.proto", "editions.proto", "shop.proto", "wide.proto", "delimited.proto")
 	if err != nil {
 		return nil, err
 	}
-	set := &descriptorpb.FileDescriptorSet{}
-	seen := map[string]bool{}
-	var add func(fd protoreflect.FileDescriptor)
-	add = func(fd protoreflect.FileDescriptor) {
-		if seen[fd.Path()] {
-			return
-		}
-		seen[fd.Path()] = true
-		for imports, i := fd.Imports(), 0; i < imports.Len(); i++ {
-			add(imports.Get(i).FileDescriptor)
-		}
-		set.File = append(set.File, protodesc.ToFileDescriptorProto(fd))
-	}
-	for _, fd := range roots {
-		add(fd)
-	}
-	return protodesc.NewFiles(set)
+	return protodesc.NewFiles(schematest.Set(files...))
 })
 
 // testSchema returns the files of testdata.
@@ -118,14 +96,11 @@ func TestWellKnownNames(t *testing.T) {
 			}
 		}
 		source += ` enum NullValue { NULL_VALUE = 0; }`
-		compiler := protocompile.Compiler{Resolver: &protocompile.SourceResolver{
-			Accessor: protocompile.SourceAccessorFromMap(map[string]string{"fake.proto": source}),
-		}}
-		roots, err := compiler.Compile(t.Context(), "fake.proto")
+		fd, err := schematest.Text("fake.proto", source)
 		if err != nil {
 			t.Fatalf("%s: %v", source, err)
 		}
-		files, err := protodesc.NewFiles(&descriptorpb.FileDescriptorSet{File: []*descriptorpb.FileDescriptorProto{protodesc.ToFileDescriptorProto(roots[0])}})
+		files, err := protodesc.NewFiles(schematest.Set(fd))
 		if err != nil {
 			t.Fatal(err)
 		}

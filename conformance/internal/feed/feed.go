@@ -10,20 +10,16 @@ import (
 	"net"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/bufbuild/protocompile"
-	_ "google.golang.org/genproto/googleapis/api/httpbody" // feed.proto imports it
+	"github.com/sluice-rpc/sluice/internal/schema/schematest"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/dynamicpb"
 )
@@ -45,13 +41,7 @@ func Serve() (*Server, error) {
 	_, file, _, _ := runtime.Caller(0)
 	dir := filepath.Dir(file)
 	s := &Server{Proto: filepath.Join(dir, "feed.proto"), Rules: filepath.Join(dir, "rules.yaml"), served: make(chan error, 1)}
-	known := protocompile.ResolverFunc(func(path string) (protocompile.SearchResult, error) {
-		fd, err := protoregistry.GlobalFiles.FindFileByPath(path)
-		return protocompile.SearchResult{Desc: fd}, err
-	})
-	source := &protocompile.SourceResolver{ImportPaths: []string{dir}}
-	compiler := protocompile.Compiler{Resolver: protocompile.CompositeResolver{source, known}}
-	files, err := compiler.Compile(context.Background(), "feed.proto")
+	files, err := schematest.Files(dir, "feed.proto")
 	if err != nil {
 		return nil, err
 	}
@@ -68,18 +58,7 @@ func Serve() (*Server, error) {
 
 // Descriptors are those of feed.proto and of all that it imports.
 func (s *Server) Descriptors() *descriptorpb.FileDescriptorSet {
-	set := new(descriptorpb.FileDescriptorSet)
-	var add func(f protoreflect.FileDescriptor)
-	add = func(f protoreflect.FileDescriptor) {
-		for i := range f.Imports().Len() {
-			add(f.Imports().Get(i).FileDescriptor)
-		}
-		if !slices.ContainsFunc(set.File, func(d *descriptorpb.FileDescriptorProto) bool { return d.GetName() == f.Path() }) {
-			set.File = append(set.File, protodesc.ToFileDescriptorProto(f))
-		}
-	}
-	add(s.service.ParentFile())
-	return set
+	return schematest.Set(s.service.ParentFile())
 }
 
 // Stop ends the feed and its calls.

@@ -1,50 +1,23 @@
 package rest
 
 import (
-	"context"
 	"sync"
 	"testing"
 
-	"github.com/bufbuild/protocompile"
 	"github.com/sluice-rpc/sluice/internal/schema"
+	"github.com/sluice-rpc/sluice/internal/schema/schematest"
 	"github.com/sluice-rpc/sluice/internal/transcode"
-	_ "google.golang.org/genproto/googleapis/api/annotations"
-	_ "google.golang.org/genproto/googleapis/api/httpbody"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/dynamicpb"
 )
 
 var compiled = sync.OnceValues(func() ([]byte, error) {
-	linked := protocompile.ResolverFunc(func(path string) (protocompile.SearchResult, error) {
-		fd, err := protoregistry.GlobalFiles.FindFileByPath(path)
-		return protocompile.SearchResult{Desc: fd}, err
-	})
-	compiler := protocompile.Compiler{Resolver: protocompile.CompositeResolver{
-		&protocompile.SourceResolver{ImportPaths: []string{"testdata"}}, linked,
-	}}
-	roots, err := compiler.Compile(context.Background(), "rest.proto")
+	files, err := schematest.Files("testdata", "rest.proto")
 	if err != nil {
 		return nil, err
 	}
-	set := &descriptorpb.FileDescriptorSet{}
-	seen := map[string]bool{}
-	var add func(fd protoreflect.FileDescriptor)
-	add = func(fd protoreflect.FileDescriptor) {
-		if seen[fd.Path()] {
-			return
-		}
-		seen[fd.Path()] = true
-		for imports, i := fd.Imports(), 0; i < imports.Len(); i++ {
-			add(imports.Get(i).FileDescriptor)
-		}
-		set.File = append(set.File, protodesc.ToFileDescriptorProto(fd))
-	}
-	add(roots[0])
-	return proto.Marshal(set)
+	return proto.Marshal(schematest.Set(files...))
 })
 
 var snapshot = sync.OnceValues(func() (*schema.Snapshot, error) {

@@ -4,20 +4,12 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"log"
 	"os"
 	"os/exec"
-	"slices"
 
-	"github.com/bufbuild/protocompile"
-	_ "google.golang.org/genproto/googleapis/api/annotations"
-	_ "google.golang.org/genproto/googleapis/api/httpbody"
+	"github.com/sluice-rpc/sluice/internal/schema/schematest"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protodesc"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/types/descriptorpb"
 	_ "google.golang.org/protobuf/types/known/emptypb"
 	_ "google.golang.org/protobuf/types/known/fieldmaskpb"
 	_ "google.golang.org/protobuf/types/known/structpb"
@@ -35,30 +27,13 @@ var plugins = []string{
 }
 
 func main() {
-	linked := protocompile.ResolverFunc(func(path string) (protocompile.SearchResult, error) {
-		fd, err := protoregistry.GlobalFiles.FindFileByPath(path)
-		return protocompile.SearchResult{Desc: fd}, err
-	})
-	compiler := protocompile.Compiler{
-		Resolver:       protocompile.CompositeResolver{&protocompile.SourceResolver{}, linked},
-		SourceInfoMode: protocompile.SourceInfoStandard,
-	}
-	roots, err := compiler.Compile(context.Background(), file)
+	files, err := schematest.Files(".", file)
 	if err != nil {
 		log.Fatal(err)
 	}
-	request := &pluginpb.CodeGeneratorRequest{FileToGenerate: []string{file}, Parameter: proto.String("paths=source_relative")}
-	var add func(fd protoreflect.FileDescriptor)
-	add = func(fd protoreflect.FileDescriptor) {
-		if slices.ContainsFunc(request.ProtoFile, func(f *descriptorpb.FileDescriptorProto) bool { return f.GetName() == fd.Path() }) {
-			return
-		}
-		for imports, i := fd.Imports(), 0; i < imports.Len(); i++ {
-			add(imports.Get(i).FileDescriptor)
-		}
-		request.ProtoFile = append(request.ProtoFile, protodesc.ToFileDescriptorProto(fd))
+	request := &pluginpb.CodeGeneratorRequest{
+		FileToGenerate: []string{file}, Parameter: proto.String("paths=source_relative"), ProtoFile: schematest.Set(files...).File,
 	}
-	add(roots[0])
 	input, err := proto.Marshal(request)
 	if err != nil {
 		log.Fatal(err)
