@@ -92,38 +92,28 @@ func fieldPath(md protoreflect.MessageDescriptor, path string) (fields []protore
 func fieldText(message []byte, path []protoreflect.FieldDescriptor) string {
 	fd := path[0]
 	text := ""
-	for len(message) > 0 {
-		num, typ, n := protowire.ConsumeTag(message)
-		if n < 0 {
-			break
+	for num, v := range wireFields(message) {
+		if num != fd.Number() {
+			continue
 		}
-		message = message[n:]
-		if n = protowire.ConsumeFieldValue(num, typ, message); n < 0 {
-			break
-		}
-		if num == fd.Number() {
-			if len(path) > 1 {
-				if inner, m := protowire.ConsumeBytes(message); m >= 0 && typ == protowire.BytesType {
-					if s := fieldText(inner, path[1:]); s != "" {
-						text = s
-					}
-				}
-			} else {
-				text = scalarText(message[:n], typ, fd)
+		if len(path) == 1 {
+			text = scalarText(v, fd)
+		} else if inner, ok := v.bytes(); ok {
+			if s := fieldText(inner, path[1:]); s != "" {
+				text = s
 			}
 		}
-		message = message[n:]
 	}
 	return text
 }
 
-func scalarText(value []byte, typ protowire.Type, fd protoreflect.FieldDescriptor) string {
-	switch typ {
+func scalarText(value wireValue, fd protoreflect.FieldDescriptor) string {
+	switch value.typ {
 	case protowire.BytesType:
-		b, _ := protowire.ConsumeBytes(value)
+		b, _ := value.bytes()
 		return string(b)
 	case protowire.VarintType:
-		v, _ := protowire.ConsumeVarint(value)
+		v, _ := protowire.ConsumeVarint(value.b)
 		switch fd.Kind() {
 		case protoreflect.BoolKind:
 			return strconv.FormatBool(v != 0)
@@ -141,7 +131,7 @@ func scalarText(value []byte, typ protowire.Type, fd protoreflect.FieldDescripto
 		}
 		return strconv.FormatUint(v, 10)
 	case protowire.Fixed32Type:
-		v, _ := protowire.ConsumeFixed32(value)
+		v, _ := protowire.ConsumeFixed32(value.b)
 		switch fd.Kind() {
 		case protoreflect.FloatKind:
 			return strconv.FormatFloat(float64(math.Float32frombits(v)), 'g', -1, 32)
@@ -150,7 +140,7 @@ func scalarText(value []byte, typ protowire.Type, fd protoreflect.FieldDescripto
 		}
 		return strconv.FormatUint(uint64(v), 10)
 	case protowire.Fixed64Type:
-		v, _ := protowire.ConsumeFixed64(value)
+		v, _ := protowire.ConsumeFixed64(value.b)
 		switch fd.Kind() {
 		case protoreflect.DoubleKind:
 			return strconv.FormatFloat(math.Float64frombits(v), 'g', -1, 64)

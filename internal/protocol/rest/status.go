@@ -6,7 +6,6 @@ import (
 	"strconv"
 
 	"github.com/sluice-rpc/sluice/rpc"
-	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // httpStatus is how google/rpc/code.proto maps codes to HTTP.
@@ -87,21 +86,11 @@ func appendProblem(b []byte, httpStatus int, st *rpc.Status, enc anyEncoder) []b
 func appendDetails(b, status []byte, enc anyEncoder) []byte {
 	b = append(b, '[')
 	first := true
-	for len(status) > 0 {
-		num, typ, n := protowire.ConsumeTag(status)
-		if n < 0 {
-			break
-		}
-		status = status[n:]
-		if n = protowire.ConsumeFieldValue(num, typ, status); n < 0 {
-			break
-		}
-		value := status[:n]
-		status = status[n:]
-		if num != 3 || typ != protowire.BytesType {
+	for num, v := range wireFields(status) {
+		detail, ok := v.bytes()
+		if num != 3 || !ok {
 			continue
 		}
-		detail, _ := protowire.ConsumeBytes(value)
 		if !first {
 			b = append(b, ',')
 		}
@@ -120,25 +109,15 @@ func appendDetails(b, status []byte, enc anyEncoder) []byte {
 func appendUnknownAny(b, any []byte) []byte {
 	var url string
 	var value []byte
-	for len(any) > 0 {
-		num, typ, n := protowire.ConsumeTag(any)
-		if n < 0 {
-			break
-		}
-		any = any[n:]
-		if n = protowire.ConsumeFieldValue(num, typ, any); n < 0 {
-			break
-		}
-		if typ == protowire.BytesType {
-			v, _ := protowire.ConsumeBytes(any)
+	for num, v := range wireFields(any) {
+		if b, ok := v.bytes(); ok {
 			switch num {
 			case 1:
-				url = string(v)
+				url = string(b)
 			case 2:
-				value = v
+				value = b
 			}
 		}
-		any = any[n:]
 	}
 	b = append(b, `{"@type":`...)
 	b = appendString(b, url)
