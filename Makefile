@@ -7,7 +7,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 MODULES := $(patsubst %/go.mod,%,$(wildcard conformance/go.mod bench/go.mod examples/*/go.mod))
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-long lint fmt generate bench judges fuzz unit
+.PHONY: help build test test-long lint fmt generate bench judges fuzz unit web
 
 help: ## explain each target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,7 +17,8 @@ build: ## build everything; the command goes to bin/sluice
 	go build -o bin/sluice ./cmd/sluice
 	@for m in $(MODULES); do (cd $$m && go build ./...) || exit 1; done
 
-test: lint unit ## all that .ci/run runs: lint, tests with the race detector, 5 s per fuzz target, the outside judges
+test: lint unit ## all that .ci/run runs: lint, tests with the race detector, those of web, 5 s per fuzz target, the outside judges
+	@$(MAKE) --no-print-directory web
 	@$(MAKE) --no-print-directory fuzz
 	@$(MAKE) --no-print-directory judges
 
@@ -25,6 +26,13 @@ unit: ## go test -race of the module
 	@.ci/need gcc make certutil=libnss3-tools update-ca-certificates=ca-certificates
 	go test -race -timeout 300s ./...
 	go test -run 'TestAllocations' . # not with the race detector, which allocates
+
+web: ## the TypeScript of web/: format, lint, types, unit tests
+	@.ci/need node=nodejs npm
+	@# npm writes that file last; a lock that is newer has changed since.
+	@test web/node_modules/.package-lock.json -nt web/package-lock.json || npm --prefix web ci --ignore-scripts --no-audit --no-fund
+	npm --prefix web run lint
+	npm --prefix web test
 
 test-long: ## hours: test, and what is too long for it; the result goes to docs/test-results.md
 	@.ci/long

@@ -19,6 +19,7 @@ func (g *Gateway) ride(protocols table) table {
 	var pipes exchange.Handler
 	if cfg.Duplex.Path != off {
 		pipes = g.mux
+		g.riding = append(g.riding, riding{Name: "websocket", Protocol: websocket.Pipe, URL: cfg.Duplex.Path})
 	}
 	metadata := make([]string, len(cfg.WebSocket.Metadata))
 	for i, name := range cfg.WebSocket.Metadata {
@@ -31,7 +32,10 @@ func (g *Gateway) ride(protocols table) table {
 		Ratio: cfg.Limits.DecompressionRatio, Abuse: cfg.Limits.ConnAbuse, Header: cfg.Timeouts.Header, Idle: cfg.Timeouts.Idle,
 		Ping: cfg.WebSocket.Ping, PingTimeout: cfg.WebSocket.PingTimeout, Compression: !cfg.WebSocket.NoCompression, Reserve: g.budget.Reserve,
 	})
-	return append(table{{"websocket", g.socket.Match, g.socket}}, protocols...)
+	if pipes != nil {
+		g.riding = append(g.riding, riding{Name: "websocket", Protocol: exchange.PipeMux, URL: cfg.Duplex.Path})
+	}
+	return append(table{{"websocket", g.socket.Match, g.socket}, g.httpDuplex(protocols)}, protocols...)
 }
 
 // ports are those on which a gateway listens, with their schemes.

@@ -144,6 +144,13 @@ type Duplex struct {
 	Key    []byte        // a secret that several gateways share; random
 	Ping   time.Duration // silence of a client before it is pinged, and after that before it is given up; 20 s
 	Detach time.Duration // how long a call waits for a client whose connection was lost; 60 s
+
+	// Of HTTP duplex (docs/protocols/http2-duplex.md).
+	Poll    time.Duration // how long a long poll waits for something to answer; 20 s
+	PollGap time.Duration // how long a session that is polled lives without a poll; 30 s
+	// Metadata names fields of the GET that opens a session which become metadata of its
+	// calls, besides cookie and authorization.
+	Metadata []string
 }
 
 // Limits bound what a peer can make the gateway spend. Zero is the default named at
@@ -161,6 +168,12 @@ type Limits struct {
 	ConnAbuse          int // the budget of useless work a second on one client connection, in frames; 1000
 	WaitingCalls       int // calls that wait for a client whose connection was lost; 10000
 	WaitingBytes       int // what calls of one client connection keep while they wait; 4 MiB
+
+	// Of HTTP duplex.
+	DuplexSessions       int // sessions in all; 16384
+	DuplexClientSessions int // sessions of one client address, or network of 64 bits; 1000
+	DuplexUploads        int // uploads of a session at a time; 32
+	DuplexAheadBytes     int // how far uploads of a session may reach beyond a gap; 256 KiB
 }
 
 // Timeouts bound waiting. Nothing here cuts a stream that makes progress. Zero is the

@@ -17,6 +17,7 @@ var (
 		MessageBytes: 4 << 20, HeaderBytes: 16 << 10, BackendHeaderBytes: 64 << 10, StreamsPerConn: 250, Conns: 65536,
 		ConnBufferBytes: 1 << 20, BufferBytes: 256 << 20, HeldCalls: 10000, DecompressionRatio: 100, ConnAbuse: 1000,
 		WaitingCalls: 10000, WaitingBytes: 4 << 20,
+		DuplexSessions: 16384, DuplexClientSessions: 1000, DuplexUploads: 32, DuplexAheadBytes: 256 << 10,
 	}
 	defaultTimeouts = Timeouts{
 		Handshake: 10 * time.Second, Header: 10 * time.Second, Idle: 5 * time.Minute, Stall: time.Minute,
@@ -72,7 +73,7 @@ func (c Config) withDefaults() (Config, error) {
 	if p := c.Duplex.Path; p != off && (p[0] != '/' || strings.ContainsAny(p, "?#")) {
 		return c, fmt.Errorf("path of Duplex is %q: it has to begin with a slash, and has no query", p)
 	}
-	for d, otherwise := range map[*time.Duration]time.Duration{&c.Duplex.Ping: 20 * time.Second, &c.Duplex.Detach: time.Minute} {
+	for d, otherwise := range map[*time.Duration]time.Duration{&c.Duplex.Ping: 20 * time.Second, &c.Duplex.Detach: time.Minute, &c.Duplex.Poll: 20 * time.Second, &c.Duplex.PollGap: 30 * time.Second} {
 		switch {
 		case *d == 0:
 			*d = otherwise

@@ -2,12 +2,48 @@ package sluice
 
 import (
 	"crypto/sha256"
+	"strings"
 
+	"github.com/sluice-rpc/sluice/internal/carrier/duplex"
 	"github.com/sluice-rpc/sluice/internal/carrier/mux"
 	"github.com/sluice-rpc/sluice/internal/exchange"
 	"github.com/sluice-rpc/sluice/internal/protocol/grpc"
 	"github.com/sluice-rpc/sluice/rpc"
 )
+
+// httpDuplex is the row of the table for pipes of plain HTTP requests
+// (docs/protocols/http2-duplex.md), whose raw calls go to the protocols.
+func (g *Gateway) httpDuplex(protocols exchange.Handler) row {
+	cfg := &g.cfg
+	metadata := map[string]bool{"authorization": true, "cookie": true}
+	for _, name := range cfg.Duplex.Metadata {
+		metadata[strings.ToLower(name)] = true
+	}
+	g.sessions = duplex.New(duplex.Options{
+		Path: cfg.Duplex.Path, Pipes: g.mux, Calls: protocols, Types: g.messagesOf,
+		Metadata:    func(name string) bool { return metadata[name] },
+		MaxSessions: cfg.Limits.DuplexSessions, MaxPerClient: cfg.Limits.DuplexClientSessions,
+		MaxUploads: cfg.Limits.DuplexUploads, MaxAhead: cfg.Limits.DuplexAheadBytes, MaxMessage: cfg.Limits.MessageBytes,
+		Poll: cfg.Duplex.Poll, PollGap: cfg.Duplex.PollGap,
+		Reserve: g.budget.Reserve, LimitHit: g.metrics.LimitHit,
+	})
+	if cfg.Duplex.Path != off {
+		g.riding = append(g.riding, riding{Name: "duplex", Protocol: exchange.PipeMux, URL: cfg.Duplex.Path})
+	}
+	return row{"duplex", g.sessions.Match, g.sessions}
+}
+
+// messagesOf is what a method's messages are.
+func (g *Gateway) messagesOf(method string) (t duplex.Types, ok bool) {
+	m := g.schemas.lookup(method)
+	md, _ := g.schemas.store.Snapshot().Method(method)
+	if m == nil || md == nil {
+		return t, false
+	}
+	return duplex.Types{
+		Request: string(md.Input().FullName()), Response: string(md.Output().FullName()), Bidi: m.ClientStreaming && m.ServerStreaming,
+	}, true
+}
 
 // newMux makes the place of calls on pipes (docs/protocols/duplex.md), which go to the protocols.
 func newMux(g *Gateway, protocols exchange.Handler) *mux.Server {

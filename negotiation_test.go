@@ -61,7 +61,7 @@ func TestNegotiation(t *testing.T) {
 			if got := protocols[i].name; got != want {
 				t.Fatalf("%s takes it, want %s", got, want)
 			}
-			if want == "rest" || want == "websocket" {
+			if want == "rest" || want == "websocket" || want == "duplex" {
 				return
 			}
 			started = false

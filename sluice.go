@@ -15,6 +15,7 @@ import (
 	"github.com/sluice-rpc/sluice/internal/carrier/accept"
 	"github.com/sluice-rpc/sluice/internal/carrier/altsvc"
 	"github.com/sluice-rpc/sluice/internal/carrier/cors"
+	"github.com/sluice-rpc/sluice/internal/carrier/duplex"
 	"github.com/sluice-rpc/sluice/internal/carrier/http1"
 	"github.com/sluice-rpc/sluice/internal/carrier/http2"
 	"github.com/sluice-rpc/sluice/internal/carrier/mux"
@@ -49,6 +50,7 @@ type Gateway struct {
 	mux      *mux.Server
 	riding   []riding // the carriers that are in the table
 	quic     quicPorts
+	sessions *duplex.Server // of HTTP duplex
 
 	edge     exchange.Handler // where all carriers bring their exchanges
 	origins  *cors.Policy     // the part of it that decides about pages
@@ -134,6 +136,7 @@ func (g *Gateway) gauges() {
 		}
 	}
 	g.metrics.Gauge("sluice_held_calls", "Calls that wait for a backend.", sum(func(s backend.Status) int { return s.Held }))
+	g.metrics.Gauge("sluice_duplex_sessions", "Sessions of HTTP duplex, of limits.duplex_sessions.", func() float64 { return float64(g.sessions.Len()) })
 	g.metrics.Gauge("sluice_backend_endpoints", "Addresses of backends.", sum(func(s backend.Status) int { return len(s.Endpoints) }))
 	g.metrics.Gauge("sluice_backend_endpoints_ready", "Addresses of backends that take calls.", sum(func(s backend.Status) (n int) {
 		for _, e := range s.Endpoints {
@@ -277,7 +280,8 @@ func (g *Gateway) Ready() bool {
 // Shutdown drains: clients are told to go elsewhere, listeners close, running calls go
 // on until ctx ends. What runs then ends with UNAVAILABLE, and the error is that of ctx.
 //
-// As long as there are calls whose client may come back, listeners stay open for them.
+// As long as there are calls whose client may come back, or whose requests come on connections of
+// their own, listeners stay open for them.
 func (g *Gateway) Shutdown(ctx context.Context) error {
 	g.mu.Lock()
 	g.draining = true
@@ -285,7 +289,7 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 	g.socket.Drain()
 	g.mux.Drain(g.cfg.Timeouts.Drain)
 	g.http2.DrainOpen()
-	_ = poll(ctx, func() bool { all, _ := g.mux.Calls(); return all == 0 })
+	_ = poll(ctx, func() bool { all, _ := g.mux.Calls(); return all == 0 && g.sessions.Len() == 0 })
 	g.accept.Close()
 	g.http2.Drain()
 	if g.http3 != nil {
@@ -344,6 +348,9 @@ func (g *Gateway) Close() error {
 	g.mu.Unlock()
 	if g.stop != nil {
 		g.stop()
+	}
+	if g.sessions != nil {
+		g.sessions.Close()
 	}
 	if g.accept != nil {
 		g.accept.Close()

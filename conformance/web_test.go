@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -28,10 +29,10 @@ import (
 )
 
 // webCases is how many cases the programs in web have.
-const webCases = 134
+const webCases = 134 + 96
 
 // TestWeb lets clients of browsers call through the gateway: improbable-eng/grpc-web and
-// Connect-ES in Node, and Connect-ES in Chromium on a page of another origin, without TLS
+// Connect-ES in Node, improbable-eng/grpc-web and nice-grpc-web over WebSockets, and Connect-ES in Chromium on a page of another origin, without TLS
 // and with. The programs are in web; what serves them is a webBackend, since the demo
 // knows no metadata and no details, and the demo where it is enough.
 func TestWeb(t *testing.T) {
@@ -62,7 +63,7 @@ func TestWeb(t *testing.T) {
 	_, port, _ := net.SplitHostPort(page)
 
 	passed := 0
-	for _, file := range []string{"improbable.test.js", "connect-node.test.js", "demo.test.js", "browser.test.js"} {
+	for _, file := range []string{"improbable.test.js", "connect-node.test.js", "demo.test.js", "browser.test.js", "grpc-websockets.test.js"} {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		c := exec.CommandContext(ctx, node, "--test-reporter=tap", file)
 		c.Dir, c.WaitDelay = "web", 5*time.Second
@@ -138,6 +139,8 @@ func modules(t *testing.T) {
 //	x-fail               the code to fail with, after the messages
 //	x-wait               Echo never answers
 //
+// Sum and Chat are the demo's; Chat sends its headers before it has read anything.
+//
 // Header x-running is the number of calls that wait, x-timeout-ms what is left of the deadline.
 type webBackend struct {
 	service protoreflect.ServiceDescriptor
@@ -187,8 +190,10 @@ func (w *webBackend) serve(_ any, stream grpc.ServerStream) error {
 		return status.Error(codes.Unimplemented, path)
 	}
 	request, response := dynamicpb.NewMessage(method.Input()), dynamicpb.NewMessage(method.Output())
-	if err := stream.RecvMsg(request); err != nil {
-		return err
+	if !method.IsStreamingClient() {
+		if err := stream.RecvMsg(request); err != nil {
+			return err
+		}
 	}
 	in, _ := metadata.FromIncomingContext(stream.Context())
 	if err := w.metadata(stream, in); err != nil {
@@ -196,6 +201,10 @@ func (w *webBackend) serve(_ any, stream grpc.ServerStream) error {
 	}
 	var err error
 	switch method.Name() {
+	case "Sum":
+		err = w.sum(stream, request, response)
+	case "Chat":
+		err = w.chat(stream, request, response)
 	case "Echo":
 		err = w.echo(stream, in, request, response)
 	case "Ticker":
@@ -253,6 +262,44 @@ func (w *webBackend) ticker(stream grpc.ServerStream, request, response *dynamic
 		}
 	}
 	return nil
+}
+
+func (w *webBackend) sum(stream grpc.ServerStream, request, response *dynamicpb.Message) error {
+	sum, count := int64(0), uint32(0)
+	for {
+		switch err := stream.RecvMsg(request); {
+		case errors.Is(err, io.EOF):
+			set(response, "sum", protoreflect.ValueOfInt64(sum))
+			set(response, "count", protoreflect.ValueOfUint32(count))
+			return stream.SendMsg(response)
+		case err != nil:
+			return err
+		}
+		sum += request.Get(field(request, "number")).Int()
+		count++
+	}
+}
+
+// chat sends its headers before it has read anything.
+func (w *webBackend) chat(stream grpc.ServerStream, request, response *dynamicpb.Message) error {
+	w.running.Add(1)
+	defer w.running.Add(-1)
+	if err := stream.SendHeader(nil); err != nil {
+		return err
+	}
+	for n := uint32(1); ; n++ {
+		switch err := stream.RecvMsg(request); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+		set(response, "text", request.Get(field(request, "text")))
+		set(response, "number", protoreflect.ValueOfUint32(n))
+		if err := stream.SendMsg(response); err != nil {
+			return err
+		}
+	}
 }
 
 // failure is the error that web/schema.js expects.

@@ -9,6 +9,7 @@ package demopb
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	wrapperspb "google.golang.org/protobuf/types/known/wrapperspb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -414,7 +415,7 @@ var File_demo_proto protoreflect.FileDescriptor
 const file_demo_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"demo.proto\x12\x0esluice.demo.v1\"!\n" +
+	"demo.proto\x12\x0esluice.demo.v1\x1a\x1egoogle/protobuf/wrappers.proto\"!\n" +
 	"\vEchoRequest\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\"\"\n" +
 	"\fEchoResponse\x12\x12\n" +
@@ -435,12 +436,13 @@ const file_demo_proto_rawDesc = "" +
 	"\x04text\x18\x01 \x01(\tR\x04text\":\n" +
 	"\fChatResponse\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x16\n" +
-	"\x06number\x18\x02 \x01(\rR\x06number2\xa2\x02\n" +
+	"\x06number\x18\x02 \x01(\rR\x06number2\xed\x02\n" +
 	"\x04Demo\x12F\n" +
 	"\x04Echo\x12\x1b.sluice.demo.v1.EchoRequest\x1a\x1c.sluice.demo.v1.EchoResponse\"\x03\x90\x02\x01\x12I\n" +
 	"\x06Ticker\x12\x1d.sluice.demo.v1.TickerRequest\x1a\x1e.sluice.demo.v1.TickerResponse0\x01\x12@\n" +
 	"\x03Sum\x12\x1a.sluice.demo.v1.SumRequest\x1a\x1b.sluice.demo.v1.SumResponse(\x01\x12E\n" +
-	"\x04Chat\x12\x1b.sluice.demo.v1.ChatRequest\x1a\x1c.sluice.demo.v1.ChatResponse(\x010\x01B\xaf\x01\n" +
+	"\x04Chat\x12\x1b.sluice.demo.v1.ChatRequest\x1a\x1c.sluice.demo.v1.ChatResponse(\x010\x01\x12I\n" +
+	"\tEchoBytes\x12\x1b.google.protobuf.BytesValue\x1a\x1b.google.protobuf.BytesValue(\x010\x01B\xaf\x01\n" +
 	"\x12com.sluice.demo.v1B\tDemoProtoP\x01Z4github.com/sluice-rpc/sluice/examples/clients/demopb\xa2\x02\x03SDX\xaa\x02\x0eSluice.Demo.V1\xca\x02\x0eSluice\\Demo\\V1\xe2\x02\x1aSluice\\Demo\\V1\\GPBMetadata\xea\x02\x10Sluice::Demo::V1b\x06proto3"
 
 var (
@@ -457,26 +459,29 @@ func file_demo_proto_rawDescGZIP() []byte {
 
 var file_demo_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_demo_proto_goTypes = []any{
-	(*EchoRequest)(nil),    // 0: sluice.demo.v1.EchoRequest
-	(*EchoResponse)(nil),   // 1: sluice.demo.v1.EchoResponse
-	(*TickerRequest)(nil),  // 2: sluice.demo.v1.TickerRequest
-	(*TickerResponse)(nil), // 3: sluice.demo.v1.TickerResponse
-	(*SumRequest)(nil),     // 4: sluice.demo.v1.SumRequest
-	(*SumResponse)(nil),    // 5: sluice.demo.v1.SumResponse
-	(*ChatRequest)(nil),    // 6: sluice.demo.v1.ChatRequest
-	(*ChatResponse)(nil),   // 7: sluice.demo.v1.ChatResponse
+	(*EchoRequest)(nil),           // 0: sluice.demo.v1.EchoRequest
+	(*EchoResponse)(nil),          // 1: sluice.demo.v1.EchoResponse
+	(*TickerRequest)(nil),         // 2: sluice.demo.v1.TickerRequest
+	(*TickerResponse)(nil),        // 3: sluice.demo.v1.TickerResponse
+	(*SumRequest)(nil),            // 4: sluice.demo.v1.SumRequest
+	(*SumResponse)(nil),           // 5: sluice.demo.v1.SumResponse
+	(*ChatRequest)(nil),           // 6: sluice.demo.v1.ChatRequest
+	(*ChatResponse)(nil),          // 7: sluice.demo.v1.ChatResponse
+	(*wrapperspb.BytesValue)(nil), // 8: google.protobuf.BytesValue
 }
 var file_demo_proto_depIdxs = []int32{
 	0, // 0: sluice.demo.v1.Demo.Echo:input_type -> sluice.demo.v1.EchoRequest
 	2, // 1: sluice.demo.v1.Demo.Ticker:input_type -> sluice.demo.v1.TickerRequest
 	4, // 2: sluice.demo.v1.Demo.Sum:input_type -> sluice.demo.v1.SumRequest
 	6, // 3: sluice.demo.v1.Demo.Chat:input_type -> sluice.demo.v1.ChatRequest
-	1, // 4: sluice.demo.v1.Demo.Echo:output_type -> sluice.demo.v1.EchoResponse
-	3, // 5: sluice.demo.v1.Demo.Ticker:output_type -> sluice.demo.v1.TickerResponse
-	5, // 6: sluice.demo.v1.Demo.Sum:output_type -> sluice.demo.v1.SumResponse
-	7, // 7: sluice.demo.v1.Demo.Chat:output_type -> sluice.demo.v1.ChatResponse
-	4, // [4:8] is the sub-list for method output_type
-	0, // [0:4] is the sub-list for method input_type
+	8, // 4: sluice.demo.v1.Demo.EchoBytes:input_type -> google.protobuf.BytesValue
+	1, // 5: sluice.demo.v1.Demo.Echo:output_type -> sluice.demo.v1.EchoResponse
+	3, // 6: sluice.demo.v1.Demo.Ticker:output_type -> sluice.demo.v1.TickerResponse
+	5, // 7: sluice.demo.v1.Demo.Sum:output_type -> sluice.demo.v1.SumResponse
+	7, // 8: sluice.demo.v1.Demo.Chat:output_type -> sluice.demo.v1.ChatResponse
+	8, // 9: sluice.demo.v1.Demo.EchoBytes:output_type -> google.protobuf.BytesValue
+	5, // [5:10] is the sub-list for method output_type
+	0, // [0:5] is the sub-list for method input_type
 	0, // [0:0] is the sub-list for extension type_name
 	0, // [0:0] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name

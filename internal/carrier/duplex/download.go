@@ -290,7 +290,7 @@ func (v *session) batchTo(p *poll) {
 		v.clear()
 	} else {
 		d.ended = end
-		v.set(v.s.o.PollIdle, lose)
+		v.set(v.s.o.PollGap, lose)
 	}
 	offset := d.acked
 	v.mu.Unlock()
@@ -384,7 +384,7 @@ func (p *poll) Reset(code exchange.Code) {
 		return
 	}
 	v.batch.waiting = nil
-	v.set(v.s.o.PollIdle, lose)
+	v.set(v.s.o.PollGap, lose)
 	v.mu.Unlock()
 	p.response.Reset(code, nil)
 }

@@ -47,7 +47,7 @@ type Options struct {
 	MaxAhead     int           // bytes that an upload may reach beyond a gap
 	MaxMessage   int           // of a raw session, down
 	Poll         time.Duration // until a poll is answered without content
-	PollIdle     time.Duration // without a poll until a session is lost
+	PollGap      time.Duration // without a poll until a session is lost
 
 	Reserve  func(n int) bool   // memory, or with a negative n gives it back; nil is no bound
 	LimitHit func(limit string) // counts; nil does not

@@ -30,7 +30,7 @@ func newWorld(t testing.TB, script exchangetest.Script, change ...func(*Options)
 	w := &world{t: t, pipes: exchangetest.NewServer(script)}
 	o := Options{
 		Path: endpoint, Pipes: w.pipes, MaxSessions: 100, MaxPerClient: 10, MaxUploads: 4, MaxAhead: 1000, MaxMessage: 1 << 20,
-		Poll: 20 * time.Second, PollIdle: 30 * time.Second,
+		Poll: 20 * time.Second, PollGap: 30 * time.Second,
 		Metadata: func(name string) bool { return name == "authorization" },
 		LimitHit: func(limit string) { w.hits = append(w.hits, limit) },
 		Reserve: func(n int) bool {

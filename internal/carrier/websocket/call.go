@@ -19,10 +19,25 @@ type call struct {
 	s  *calls
 	id uint32 // where there are many
 
-	// Of the response.
-	scan    envelope.Scanner
-	trailer []byte // the frame of trailers, which waits to be marked as the last one
-	failed  bool   // the response was answered with a status of our own
+	trailer []byte // the response's frame of trailers, which waits to be marked as the last one
+
+	// Under the lock of the socket.
+	scan   envelope.Scanner // of the response
+	failed bool             // it was answered with a status of our own: the rest of it is dropped
+}
+
+// giveUp ends the response with a status of our own, if it does not stand inside of a
+// message. The lock is held.
+func (c *call) giveUp(st *rpc.Status) {
+	if c.phase == streamOver || c.failed || !c.scan.Between() {
+		return
+	}
+	c.failed = true
+	var b []byte
+	if c.s.many {
+		b = binary.BigEndian.AppendUint32(nil, c.id|lastBit)
+	}
+	c.k.message(&c.stream, 0, statusFrame(b, st), true)
 }
 
 // fromCall is the same call as the place of its response.
@@ -33,14 +48,12 @@ func (c *fromCall) Inform(*exchange.ResponseHead) {}
 
 // Head implements [exchange.Response]. It is sent at once, before any message.
 func (c *fromCall) Head(h *exchange.ResponseHead, end bool) {
-	fields := h.Fields
+	fields, failed := h.Fields, false
 	if h.Status != 200 && exchange.Get(fields, "grpc-status") == "" {
 		st := rpc.Errorf(grpcwire.FromHTTP(h.Status), "HTTP status %d", h.Status)
-		fields = grpcwire.AppendStatus([]exchange.Field{{Name: "content-type", Value: defaultType}}, st)
-		c.failed = true
+		fields, failed = grpcwire.AppendStatus([]exchange.Field{{Name: "content-type", Value: defaultType}}, st), true
 	}
-	c.scan = envelope.Scanner{Limit: 1<<32 - 1, Encoded: true}
-	c.send(0, grpcweb.AppendTrailer(nil, fields), end)
+	c.send(0, grpcweb.AppendTrailer(nil, fields), end || failed, failed)
 	if end {
 		c.finish(wire.NormalClosure, "")
 	}
@@ -48,30 +61,39 @@ func (c *fromCall) Head(h *exchange.ResponseHead, end bool) {
 
 // Data implements [exchange.Response].
 func (c *fromCall) Data(b []byte) {
-	if c.failed {
-		c.request.Credit(len(b))
-		return
-	}
-	if c.s.many && c.scan.Between() && b[0] == grpcweb.TrailerFlag {
+	if c.s.many && b[0] == grpcweb.TrailerFlag && c.between() {
 		c.trailer = slices.Clone(b) // End is next
 		return
 	}
-	_, _ = c.scan.Scan(b)
-	c.send(len(b), b, false)
+	c.send(len(b), b, false, false)
 }
 
-// send sends a message that stands for in bytes of the response.
-func (c *fromCall) send(in int, b []byte, last bool) {
-	k := c.k
+func (c *fromCall) between() bool {
+	c.k.mu.Lock()
+	defer c.k.mu.Unlock()
+	return c.scan.Between()
+}
+
+// send sends a message that stands for in bytes of the response. failed says that the
+// rest of it is to be dropped.
+func (c *fromCall) send(in int, b []byte, last, failed bool) {
+	k, message := c.k, b
 	if c.s.many {
 		id := c.id
 		if last {
 			id |= lastBit
 		}
-		b = append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(b)), id), b...)
+		message = append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(b)), id), b...)
 	}
 	k.mu.Lock()
-	sent := k.message(&c.stream, in, b, last)
+	sent := false
+	if !c.failed {
+		if in > 0 {
+			_, _ = c.scan.Scan(b)
+		}
+		c.failed = failed
+		sent = k.message(&c.stream, in, message, last)
+	}
 	k.flush()
 	if !sent && in > 0 {
 		c.request.Credit(in)
@@ -81,7 +103,7 @@ func (c *fromCall) send(in int, b []byte, last bool) {
 // End implements [exchange.Response].
 func (c *fromCall) End([]exchange.Field) {
 	if c.s.many {
-		c.send(len(c.trailer), c.trailer, true)
+		c.send(len(c.trailer), c.trailer, true, false)
 		c.trailer = nil
 	}
 	c.finish(wire.NormalClosure, "")
@@ -95,7 +117,7 @@ func (c *fromCall) Reset(code exchange.Code, cause error) {
 		reason = cause.Error()
 	}
 	if c.s.many {
-		c.send(0, nil, true)
+		c.send(0, nil, true, false)
 	}
 	c.finish(closeCode(code), reason)
 }
@@ -115,6 +137,7 @@ func (c *fromCall) finish(code wire.Code, reason string) {
 	c.ended()
 	k.flush()
 	c.forgive()
+	c.settle()
 }
 
 // Credit implements [exchange.Response].

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
+	"github.com/sluice-rpc/sluice/internal/wire/envelope"
 	"github.com/sluice-rpc/sluice/internal/wire/fields"
 	wire "github.com/sluice-rpc/sluice/internal/wire/websocket"
 	"github.com/sluice-rpc/sluice/rpc"
@@ -120,29 +121,38 @@ func (s *calls) ended(*stream) {
 // left implements session: calls never outlive their socket.
 func (s *calls) left(wire.Code) exchange.Code { return exchange.Cancel }
 
-// refuse lets calls that run end with a status where a limit was passed.
+// refuse ends calls that run with a status, where a limit was passed; and so a call that
+// has not begun where it has a socket of its own.
 func (s *calls) refuse(err *wire.Error) bool {
-	code := exchange.FrameSizeError
-	switch {
-	case err == errMemory:
-		code = exchange.EnhanceYourCalm
-	case err.Code != wire.MessageTooBig:
+	code := exchange.EnhanceYourCalm
+	switch err.Code {
+	case wire.MessageTooBig:
+		code = exchange.FrameSizeError
+	case wire.PolicyViolation, wire.InternalError:
+	default:
 		return false
 	}
+	st := rpc.Status{Code: rpc.ResourceExhausted, Message: err.Reason}
 	k := s.k
 	k.mu.Lock()
 	running := k.running > 0
 	if running || !s.many {
 		s.code, s.reason = err.Code, err.Reason
 	}
-	k.mu.Unlock()
+	for _, c := range s.byID {
+		c.giveUp(&st)
+	}
+	if s.only != nil {
+		s.only.giveUp(&st)
+	}
+	k.flush()
 	switch {
 	case running:
 		k.reset(code)
 	case s.many || s.only != nil:
 		return false
 	default:
-		s.fail(0, rpc.Errorf(rpc.ResourceExhausted, "%s", err.Reason))
+		s.fail(0, st)
 	}
 	return true
 }
@@ -262,7 +272,7 @@ func (s *calls) start(block []byte) {
 		s.fail(id, *st)
 		return
 	}
-	c := &call{stream: stream{k: s.k, frees: s.many}, s: s, id: id}
+	c := &call{stream: stream{k: s.k, frees: s.many}, s: s, id: id, scan: envelope.Scanner{Limit: 1<<32 - 1, Encoded: true}}
 	if s.many {
 		s.k.mu.Lock()
 		full := len(s.byID) >= s.k.s.o.MaxCalls

@@ -3,6 +3,7 @@ package websocket
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -146,7 +147,8 @@ func TestCallEnds(t *testing.T) {
 			for range 102 {
 				d.binary("")
 			}
-		}, "close 1008 too many frames of no use (limits.conn_abuse)", exchange.Disconnected},
+		}, frame("content-type: application/grpc-web+proto", "grpc-status: 8", "grpc-message: too many frames of no use (limits.conn_abuse)") +
+			",close 1008 too many frames of no use (limits.conn_abuse)", exchange.EnhanceYourCalm},
 		{"no pong", func(d *dialer, _ *exchangetest.Request) {
 			time.Sleep(15 * time.Second)
 			d.want("ping")
@@ -175,9 +177,7 @@ func TestCallEnds(t *testing.T) {
 	}
 
 	// What is larger than a limit ends with a status of the call.
-	enough := exchangetest.Script{Reset: func(q *exchangetest.Request, code exchange.Code) {
-		q.AnswerEnd(200, field("grpc-status", "8"), field("grpc-message", code.String()))
-	}}
+	enough := exchangetest.Script{}
 	bubble(t, "compressed message", enough, func(t *testing.T, d *dialer, carrier string) {
 		d.o.Compression, d.o.MaxMessage = true, 1500
 		d.dial(carrier, "/a.B/C", Calls, "sec-websocket-extensions", "permessage-deflate")
@@ -189,11 +189,31 @@ func TestCallEnds(t *testing.T) {
 			t.Errorf("%d bytes came", n)
 		}
 		d.binary("\x00" + big)
-		d.want(frame("grpc-status: 8", "grpc-message: FRAME_SIZE_ERROR"), "close 1009 message larger than the limit")
+		const why = "message larger than the limit (limits.message_bytes)"
+		d.want(frame("content-type: application/grpc-web+proto", "grpc-status: 8", "grpc-message: "+why), "close 1009 "+why)
+		if s := q.Seen(); s.Code != exchange.FrameSizeError {
+			t.Errorf("reset with %v", s.Code)
+		}
 		d.binary("\x00" + big) // nobody reads on
 		time.Sleep(2 * time.Second)
 		d.finish()
 		q.WaitDone(t)
+	})
+	bubble(t, "inside of a message", enough, func(t *testing.T, d *dialer, carrier string) {
+		d.o.Compression, d.o.MaxMessage = true, 1500
+		d.dial(carrier, "/a.B/C", Calls, "sec-websocket-extensions", "permessage-deflate")
+		d.enc.Deflate = &wire.DeflateParams{ClientNoContextTakeover: true, ServerNoContextTakeover: true}
+		d.binary(block)
+		q := d.other.Next(t)
+		q.Answer(200)
+		q.Send([]byte(message[:6]))
+		d.binary("\x00" + big)
+		q.Send([]byte(message[6:])) // too late
+		if got := d.got(); len(got) != 3 || got[1] != message[:6] || !strings.HasPrefix(got[2], "close 1009 ") {
+			t.Errorf("got %q", got)
+		}
+		time.Sleep(2 * time.Second)
+		d.finish()
 	})
 	bubble(t, "header block", exchangetest.Script{}, func(t *testing.T, d *dialer, carrier string) {
 		d.dial(carrier, "/a.B/C", Calls).binary("a: " + big)
@@ -259,7 +279,8 @@ func TestCallMemory(t *testing.T) {
 		full = true
 		b := d.enc.Message(nil, wire.Binary, bytes.Repeat([]byte("0123456789"), 100))
 		d.feed(b[:len(b)/2])
-		d.want(frame("grpc-status: 8", "grpc-message: ENHANCE_YOUR_CALM"), "close 1011 the gateway's buffers are full (limits.buffer_bytes)")
+		const why = "the gateway's buffers are full (limits.buffer_bytes)"
+		d.want(frame("content-type: application/grpc-web+proto", "grpc-status: 8", "grpc-message: "+why), "close 1011 "+why)
 		time.Sleep(2 * time.Second)
 		d.finish()
 	})
@@ -325,6 +346,32 @@ func TestMultiplexed(t *testing.T) {
 			d.finish()
 		})
 	}
+	bubble(t, "compressed message", exchangetest.Script{}, func(t *testing.T, d *dialer, carrier string) {
+		d.o.Compression, d.o.MaxMessage = true, 1500
+		d.dial(carrier, "/a.B/C", Multiplexed, "sec-websocket-extensions", "permessage-deflate")
+		d.enc.Deflate = &wire.DeflateParams{ClientNoContextTakeover: true, ServerNoContextTakeover: true}
+		d.binary(id(1, "grpc-websockets-path: a.B/C"), id(2, "grpc-websockets-path: a.B/C"))
+		d.binary(id(1, "\x00"+strings.Repeat("x", 2000)))
+		const why = "message larger than the limit (limits.message_bytes)"
+		got := d.got()
+		slices.Sort(got)
+		end := frame("content-type: application/grpc-web+proto", "grpc-status: 8", "grpc-message: "+why)
+		if diff := cmp.Diff([]string{"close 1009 " + why, id(1|last, end), id(2|last, end)}, got); diff != "" {
+			t.Error(diff)
+		}
+		time.Sleep(2 * time.Second)
+		d.finish()
+	})
+	bubble(t, "no gRPC", exchangetest.Script{}, func(t *testing.T, d *dialer, carrier string) {
+		d.dial(carrier, "/a.B/C", Multiplexed).binary(id(1, "grpc-websockets-path: a.B/C"))
+		q := d.other.Next(t)
+		q.Answer(503)
+		q.Send([]byte("no"))
+		d.want(id(1|last, frame("content-type: application/grpc-web+proto", "grpc-status: 14", "grpc-message: HTTP status 503")))
+		q.Finish()
+		q.WaitDone(t)
+		d.bye(1000).finish()
+	})
 	bubble(t, "too many", exchangetest.Script{}, func(t *testing.T, d *dialer, carrier string) {
 		d.dial(carrier, "/a.B/C", Multiplexed)
 		for n := range uint32(5) {

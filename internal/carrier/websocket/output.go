@@ -181,9 +181,7 @@ func (k *socket) Credit(n int) {
 	due := k.output.take(n, room[:0])
 	for _, p := range due {
 		p.to.busy++
-		if p.last && p.to.frees {
-			p.to.finished, p.to.delivered = true, true
-		}
+		p.to.taken = p.to.taken || p.last
 	}
 	k.mu.Unlock()
 	for _, p := range due {

@@ -18,6 +18,7 @@ type stream struct {
 	busy       int // calls into request that run
 	pending    *exchange.Code
 	finished   bool // Done is due, when nothing is in it any more
+	taken      bool // its last words are
 	delivered  bool
 	done       bool
 	next, prev *stream // of the socket
@@ -85,6 +86,9 @@ func (c *stream) leave() {
 func (c *stream) settle() {
 	k := c.k
 	k.mu.Lock()
+	if c.frees && c.taken && c.phase == streamOver && !c.finished {
+		c.finished, c.delivered = true, true
+	}
 	due := c.finished && c.busy == 0 && !c.done
 	if due {
 		c.done = true

@@ -34,7 +34,7 @@ func TestSocketEnds(t *testing.T) {
 		{"client ends after", func(d *dialer) { d.backend.end(ok, nil); d.q.End(nil) }, "close 1000", rpc.OK, false, false},
 		{"unmasked", func(d *dialer) { d.feed([]byte{0x81, 1, 'x'}) }, "close 1002 frame of a client without a mask", rpc.InvalidArgument, true, false},
 		{"not UTF-8", func(d *dialer) { d.text("\xff") }, "close 1007 text is not UTF-8", rpc.InvalidArgument, true, false},
-		{"too large", func(d *dialer) { d.text(`{"id":"` + big + `"}`) }, "close 1009 message larger than the limit", rpc.ResourceExhausted, true, false},
+		{"too large", func(d *dialer) { d.text(`{"id":"` + big + `"}`) }, "close 1009 message larger than the limit (limits.message_bytes)", rpc.ResourceExhausted, true, false},
 		{"pings", func(d *dialer) {
 			for range 102 {
 				d.feed(d.enc.Ping(nil, nil))

@@ -231,7 +231,7 @@ func (k *socket) message(p []byte, binary bool) {
 	case k.takesOne() && k.count > 1:
 		k.refuseFrame(fmt.Errorf("message %d: the method takes one", k.count))
 	case len(p) > k.s.o.MaxMessage:
-		k.abort(websocket.MessageTooBig, "message larger than the limit")
+		k.abort(websocket.MessageTooBig, "message larger than the limit (limits.message_bytes)")
 	default:
 		k.send(&piece{p, binary})
 	}

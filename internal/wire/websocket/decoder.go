@@ -75,7 +75,7 @@ var (
 	errClose        = &Error{ProtocolError, "Close frame with a bad code"}
 	errCloseReason  = &Error{InvalidPayload, "reason of a Close frame is not UTF-8"}
 	errText         = &Error{InvalidPayload, "text is not UTF-8"}
-	errTooBig       = &Error{MessageTooBig, "message larger than the limit"}
+	errTooBig       = &Error{MessageTooBig, "message larger than the limit (limits.message_bytes)"}
 	errEmpty        = &Error{PolicyViolation, "too many empty fragments"}
 )
 

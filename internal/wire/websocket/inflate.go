@@ -12,7 +12,7 @@ const flushed = "\x00\x00\xff\xff"
 // What a Decoder refuses in a compressed message.
 var (
 	errDeflate = &Error{InvalidPayload, "compressed message is corrupt"}
-	errRatio   = &Error{PolicyViolation, "message compressed by more than the limit"}
+	errRatio   = &Error{PolicyViolation, "message compressed by more than the limit (limits.decompression_ratio)"}
 	errBlocks  = &Error{PolicyViolation, "compressed message of too many blocks"}
 )
 

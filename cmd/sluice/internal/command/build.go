@@ -96,7 +96,7 @@ func build(c *config.Config, log *slog.Logger, lines io.Writer) (*parts, error) 
 
 // duplexOf reads the secret that gateways share.
 func duplexOf(c *config.Duplex) (d sluice.Duplex, err error) {
-	d = sluice.Duplex{Path: c.Path, Node: c.Node, Ping: c.Ping, Detach: c.Detach}
+	d = sluice.Duplex{Path: c.Path, Node: c.Node, Ping: c.Ping, Detach: c.Detach, Poll: c.Poll, PollGap: c.PollGap, Metadata: c.Metadata}
 	if d.Node == "" {
 		d.Node, _ = os.Hostname() // without one it has no name
 	}

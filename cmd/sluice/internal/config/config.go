@@ -60,6 +60,8 @@ type WebSocket struct {
 type Duplex struct {
 	Path, Node, KeyFile string
 	Ping, Detach        time.Duration
+	Poll, PollGap       time.Duration
+	Metadata            []string
 }
 
 // Log is what goes to standard error.

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	pb "github.com/sluice-rpc/sluice/cmd/sluice/internal/demo/demopb"
 )
@@ -100,6 +101,21 @@ func (service) Ticker(r *pb.TickerRequest, stream grpc.ServerStreamingServer[pb.
 		}
 	}
 	return nil
+}
+
+func (service) EchoBytes(stream grpc.BidiStreamingServer[wrapperspb.BytesValue, wrapperspb.BytesValue]) error {
+	for {
+		r, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := stream.Send(r); err != nil {
+			return err
+		}
+	}
 }
 
 func (service) Sum(stream grpc.ClientStreamingServer[pb.SumRequest, pb.SumResponse]) error {

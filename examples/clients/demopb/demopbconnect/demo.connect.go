@@ -9,6 +9,7 @@ import (
 	context "context"
 	errors "errors"
 	demopb "github.com/sluice-rpc/sluice/examples/clients/demopb"
+	wrapperspb "google.golang.org/protobuf/types/known/wrapperspb"
 	http "net/http"
 	strings "strings"
 )
@@ -41,6 +42,8 @@ const (
 	DemoSumProcedure = "/sluice.demo.v1.Demo/Sum"
 	// DemoChatProcedure is the fully-qualified name of the Demo's Chat RPC.
 	DemoChatProcedure = "/sluice.demo.v1.Demo/Chat"
+	// DemoEchoBytesProcedure is the fully-qualified name of the Demo's EchoBytes RPC.
+	DemoEchoBytesProcedure = "/sluice.demo.v1.Demo/EchoBytes"
 )
 
 // DemoClient is a client for the sluice.demo.v1.Demo service.
@@ -54,6 +57,9 @@ type DemoClient interface {
 	Sum(context.Context) *connect.ClientStreamForClient[demopb.SumRequest, demopb.SumResponse]
 	// Chat answers each message at once, while the client goes on.
 	Chat(context.Context) *connect.BidiStreamForClient[demopb.ChatRequest, demopb.ChatResponse]
+	// EchoBytes answers each message with itself. Its messages are nothing but bytes, so a
+	// client need not know of gRPC: HTTP duplex carries them raw.
+	EchoBytes(context.Context) *connect.BidiStreamForClient[wrapperspb.BytesValue, wrapperspb.BytesValue]
 }
 
 // NewDemoClient constructs a client for the sluice.demo.v1.Demo service. By default, it uses the
@@ -92,15 +98,22 @@ func NewDemoClient(httpClient connect.HTTPClient, baseURL string, opts ...connec
 			connect.WithSchema(demoMethods.ByName("Chat")),
 			connect.WithClientOptions(opts...),
 		),
+		echoBytes: connect.NewClient[wrapperspb.BytesValue, wrapperspb.BytesValue](
+			httpClient,
+			baseURL+DemoEchoBytesProcedure,
+			connect.WithSchema(demoMethods.ByName("EchoBytes")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // demoClient implements DemoClient.
 type demoClient struct {
-	echo   *connect.Client[demopb.EchoRequest, demopb.EchoResponse]
-	ticker *connect.Client[demopb.TickerRequest, demopb.TickerResponse]
-	sum    *connect.Client[demopb.SumRequest, demopb.SumResponse]
-	chat   *connect.Client[demopb.ChatRequest, demopb.ChatResponse]
+	echo      *connect.Client[demopb.EchoRequest, demopb.EchoResponse]
+	ticker    *connect.Client[demopb.TickerRequest, demopb.TickerResponse]
+	sum       *connect.Client[demopb.SumRequest, demopb.SumResponse]
+	chat      *connect.Client[demopb.ChatRequest, demopb.ChatResponse]
+	echoBytes *connect.Client[wrapperspb.BytesValue, wrapperspb.BytesValue]
 }
 
 // Echo calls sluice.demo.v1.Demo.Echo.
@@ -123,6 +136,11 @@ func (c *demoClient) Chat(ctx context.Context) *connect.BidiStreamForClient[demo
 	return c.chat.CallBidiStream(ctx)
 }
 
+// EchoBytes calls sluice.demo.v1.Demo.EchoBytes.
+func (c *demoClient) EchoBytes(ctx context.Context) *connect.BidiStreamForClient[wrapperspb.BytesValue, wrapperspb.BytesValue] {
+	return c.echoBytes.CallBidiStream(ctx)
+}
+
 // DemoHandler is an implementation of the sluice.demo.v1.Demo service.
 type DemoHandler interface {
 	// Echo answers with the text it got. Nothing happens on the server, so Connect
@@ -134,6 +152,9 @@ type DemoHandler interface {
 	Sum(context.Context, *connect.ClientStream[demopb.SumRequest]) (*connect.Response[demopb.SumResponse], error)
 	// Chat answers each message at once, while the client goes on.
 	Chat(context.Context, *connect.BidiStream[demopb.ChatRequest, demopb.ChatResponse]) error
+	// EchoBytes answers each message with itself. Its messages are nothing but bytes, so a
+	// client need not know of gRPC: HTTP duplex carries them raw.
+	EchoBytes(context.Context, *connect.BidiStream[wrapperspb.BytesValue, wrapperspb.BytesValue]) error
 }
 
 // NewDemoHandler builds an HTTP handler from the service implementation. It returns the path on
@@ -168,6 +189,12 @@ func NewDemoHandler(svc DemoHandler, opts ...connect.HandlerOption) (string, htt
 		connect.WithSchema(demoMethods.ByName("Chat")),
 		connect.WithHandlerOptions(opts...),
 	)
+	demoEchoBytesHandler := connect.NewBidiStreamHandler(
+		DemoEchoBytesProcedure,
+		svc.EchoBytes,
+		connect.WithSchema(demoMethods.ByName("EchoBytes")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/sluice.demo.v1.Demo/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case DemoEchoProcedure:
@@ -178,6 +205,8 @@ func NewDemoHandler(svc DemoHandler, opts ...connect.HandlerOption) (string, htt
 			demoSumHandler.ServeHTTP(w, r)
 		case DemoChatProcedure:
 			demoChatHandler.ServeHTTP(w, r)
+		case DemoEchoBytesProcedure:
+			demoEchoBytesHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -201,4 +230,8 @@ func (UnimplementedDemoHandler) Sum(context.Context, *connect.ClientStream[demop
 
 func (UnimplementedDemoHandler) Chat(context.Context, *connect.BidiStream[demopb.ChatRequest, demopb.ChatResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("sluice.demo.v1.Demo.Chat is not implemented"))
+}
+
+func (UnimplementedDemoHandler) EchoBytes(context.Context, *connect.BidiStream[wrapperspb.BytesValue, wrapperspb.BytesValue]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("sluice.demo.v1.Demo.EchoBytes is not implemented"))
 }

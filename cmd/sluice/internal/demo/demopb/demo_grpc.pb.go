@@ -11,6 +11,7 @@ import (
 	grpc "google.golang.org/grpc"
 	codes "google.golang.org/grpc/codes"
 	status "google.golang.org/grpc/status"
+	wrapperspb "google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 // This is a compile-time assertion to ensure that this generated file
@@ -19,10 +20,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Demo_Echo_FullMethodName   = "/sluice.demo.v1.Demo/Echo"
-	Demo_Ticker_FullMethodName = "/sluice.demo.v1.Demo/Ticker"
-	Demo_Sum_FullMethodName    = "/sluice.demo.v1.Demo/Sum"
-	Demo_Chat_FullMethodName   = "/sluice.demo.v1.Demo/Chat"
+	Demo_Echo_FullMethodName      = "/sluice.demo.v1.Demo/Echo"
+	Demo_Ticker_FullMethodName    = "/sluice.demo.v1.Demo/Ticker"
+	Demo_Sum_FullMethodName       = "/sluice.demo.v1.Demo/Sum"
+	Demo_Chat_FullMethodName      = "/sluice.demo.v1.Demo/Chat"
+	Demo_EchoBytes_FullMethodName = "/sluice.demo.v1.Demo/EchoBytes"
 )
 
 // DemoClient is the client API for Demo service.
@@ -40,6 +42,9 @@ type DemoClient interface {
 	Sum(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[SumRequest, SumResponse], error)
 	// Chat answers each message at once, while the client goes on.
 	Chat(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ChatRequest, ChatResponse], error)
+	// EchoBytes answers each message with itself. Its messages are nothing but bytes, so a
+	// client need not know of gRPC: HTTP duplex carries them raw.
+	EchoBytes(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[wrapperspb.BytesValue, wrapperspb.BytesValue], error)
 }
 
 type demoClient struct {
@@ -105,6 +110,19 @@ func (c *demoClient) Chat(ctx context.Context, opts ...grpc.CallOption) (grpc.Bi
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Demo_ChatClient = grpc.BidiStreamingClient[ChatRequest, ChatResponse]
 
+func (c *demoClient) EchoBytes(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[wrapperspb.BytesValue, wrapperspb.BytesValue], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Demo_ServiceDesc.Streams[3], Demo_EchoBytes_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[wrapperspb.BytesValue, wrapperspb.BytesValue]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Demo_EchoBytesClient = grpc.BidiStreamingClient[wrapperspb.BytesValue, wrapperspb.BytesValue]
+
 // DemoServer is the server API for Demo service.
 // All implementations must embed UnimplementedDemoServer
 // for forward compatibility.
@@ -120,6 +138,9 @@ type DemoServer interface {
 	Sum(grpc.ClientStreamingServer[SumRequest, SumResponse]) error
 	// Chat answers each message at once, while the client goes on.
 	Chat(grpc.BidiStreamingServer[ChatRequest, ChatResponse]) error
+	// EchoBytes answers each message with itself. Its messages are nothing but bytes, so a
+	// client need not know of gRPC: HTTP duplex carries them raw.
+	EchoBytes(grpc.BidiStreamingServer[wrapperspb.BytesValue, wrapperspb.BytesValue]) error
 	mustEmbedUnimplementedDemoServer()
 }
 
@@ -141,6 +162,9 @@ func (UnimplementedDemoServer) Sum(grpc.ClientStreamingServer[SumRequest, SumRes
 }
 func (UnimplementedDemoServer) Chat(grpc.BidiStreamingServer[ChatRequest, ChatResponse]) error {
 	return status.Error(codes.Unimplemented, "method Chat not implemented")
+}
+func (UnimplementedDemoServer) EchoBytes(grpc.BidiStreamingServer[wrapperspb.BytesValue, wrapperspb.BytesValue]) error {
+	return status.Error(codes.Unimplemented, "method EchoBytes not implemented")
 }
 func (UnimplementedDemoServer) mustEmbedUnimplementedDemoServer() {}
 func (UnimplementedDemoServer) testEmbeddedByValue()              {}
@@ -206,6 +230,13 @@ func _Demo_Chat_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Demo_ChatServer = grpc.BidiStreamingServer[ChatRequest, ChatResponse]
 
+func _Demo_EchoBytes_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(DemoServer).EchoBytes(&grpc.GenericServerStream[wrapperspb.BytesValue, wrapperspb.BytesValue]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Demo_EchoBytesServer = grpc.BidiStreamingServer[wrapperspb.BytesValue, wrapperspb.BytesValue]
+
 // Demo_ServiceDesc is the grpc.ServiceDesc for Demo service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -232,6 +263,12 @@ var Demo_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Chat",
 			Handler:       _Demo_Chat_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "EchoBytes",
+			Handler:       _Demo_EchoBytes_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
 		},

@@ -1,0 +1,115 @@
+// gRPC's messages: a flag, a length of four bytes, and so many bytes. No I/O.
+
+import { concat } from "./frames.js";
+
+const prefixLength = 5;
+
+/** A Scanner follows messages in bytes that are cut anywhere. */
+export interface Scanner {
+	scan(b: Uint8Array): void;
+	/** inside says whether a message has begun and not ended. */
+	readonly inside: boolean;
+}
+
+/** createScanner makes a Scanner, which keeps nothing of what it sees. */
+export function createScanner(): Scanner {
+	let have = 0; // of a prefix
+	let length = 0;
+	let left = 0; // of a message
+	return {
+		scan(b) {
+			for (let at = 0; at < b.length; ) {
+				if (left > 0) {
+					const n = Math.min(left, b.length - at);
+					left -= n;
+					at += n;
+					continue;
+				}
+				if (have > 0) length = length * 256 + (b[at] as number);
+				at++;
+				if (++have < prefixLength) continue;
+				left = length;
+				have = length = 0;
+			}
+		},
+		get inside() {
+			return have > 0 || left > 0;
+		},
+	};
+}
+
+/** encodeMessage puts the prefix in front of a message. */
+export function encodeMessage(message: Uint8Array, compressed = false): Uint8Array {
+	const b = new Uint8Array(prefixLength + message.length);
+	b[0] = compressed ? 1 : 0;
+	new DataView(b.buffer).setUint32(1, message.length);
+	b.set(message, prefixLength);
+	return b;
+}
+
+/** A MessageError is bytes that are not the messages they should be. */
+export class MessageError extends Error {
+	override name = "MessageError";
+	readonly tooLarge: boolean;
+
+	constructor(message: string, tooLarge = false) {
+		super(message);
+		this.tooLarge = tooLarge;
+	}
+}
+
+/** An Assembler puts messages together. */
+export interface Assembler {
+	/** push takes bytes. */
+	push(b: Uint8Array): void;
+	/** next returns a message, or undefined if more bytes are needed first. It throws a MessageError. */
+	next(): Uint8Array | undefined;
+}
+
+/** createAssembler makes an Assembler of messages without compression, of at most so many bytes. */
+export function createAssembler(limit: number): Assembler {
+	let parts: Uint8Array[] = [];
+	let have = 0;
+
+	const cut = (n: number): Uint8Array => {
+		const out: Uint8Array[] = [];
+		let index = 0;
+		have -= n;
+		while (n > 0) {
+			const p = parts[index] as Uint8Array;
+			if (p.length <= n) {
+				out.push(p);
+				index++;
+			} else {
+				out.push(p.subarray(0, n));
+				parts[index] = p.subarray(n);
+			}
+			n -= Math.min(n, p.length);
+		}
+		parts = parts.slice(index);
+		return concat(out);
+	};
+
+	let length: number | undefined; // of the message whose prefix was read
+	return {
+		push(b) {
+			if (b.length === 0) return;
+			parts.push(b);
+			have += b.length;
+		},
+		next() {
+			if (length === undefined) {
+				if (have < prefixLength) return undefined;
+				const prefix = cut(prefixLength);
+				if (prefix[0] !== 0)
+					throw new MessageError(`a message has the flags ${prefix[0]}, and no encoding was agreed on`);
+				length = new DataView(prefix.buffer, prefix.byteOffset).getUint32(1);
+				if (length > limit) throw new MessageError(`a message of ${length} bytes; the limit is ${limit}`, true);
+			}
+			if (have < length) return undefined;
+			const n = length;
+			length = undefined;
+			return cut(n);
+		},
+	};
+}
