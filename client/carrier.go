@@ -69,4 +69,6 @@ const (
 	Cut
 	// Violation says that the peer has broken the protocol.
 	Violation
+	// Done says that both directions have ended in order, and nothing is left to say.
+	Done
 )

@@ -283,6 +283,12 @@ func (n *conn) ended(l *lane, err error) {
 	if l.closed {
 		return
 	}
+	if errors.Is(err, io.EOF) && n.session != nil && len(l.calls) == 0 && l.pipe != nil && (l.done || l.fin) {
+		if l.eof = true; l.fin {
+			l.end(Done, "", nil)
+		}
+		return
+	}
 	if errors.Is(err, io.EOF) {
 		err = errors.New("the gateway closed the connection")
 	}

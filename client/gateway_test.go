@@ -30,6 +30,8 @@ import (
 
 	"github.com/sluice-rpc/sluice"
 	"github.com/sluice-rpc/sluice/client"
+	"github.com/sluice-rpc/sluice/client/webtransport"
+	"github.com/sluice-rpc/sluice/h3"
 )
 
 // A transport is a way to a gateway.
@@ -47,6 +49,12 @@ func transports() []transport {
 		{"websocket, TLS", client.WebSocket{}, true, client.ResumeAll},
 		{"websocket on HTTP/2", client.WebSocket{HTTP2: true}, false, client.ResumeNone},
 		{"websocket on HTTP/2, TLS", client.WebSocket{HTTP2: true}, true, client.ResumeStreams},
+		{"duplex on HTTP/1.1", client.Duplex{}, false, client.ResumeStreams},
+		{"duplex", client.Duplex{}, true, client.ResumeNone},
+		{"duplex, one upload", client.Duplex{Stream: true}, true, client.ResumeStreams},
+		{"duplex, one upload on HTTP/1.1", client.Duplex{Stream: true, HTTP1: true}, true, client.ResumeNone},
+		{"duplex, long poll", client.Duplex{Poll: true}, true, client.ResumeAll},
+		{"webtransport", webtransport.Carrier{}, true, client.ResumeStreams},
 	}
 }
 
@@ -65,11 +73,12 @@ func start(t testing.TB, cfg sluice.Config) *world {
 	go backend.Serve(l) //nolint:errcheck // ends with Stop
 	t.Cleanup(backend.Stop)
 	cfg.Backends = []sluice.Backend{{Target: l.Addr().String()}}
+	cfg.HTTP3 = h3.New(h3.Config{})
 	g, err := sluice.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for until := time.Now().Add(10 * time.Second); g.Status() == nil || !described(g); time.Sleep(time.Millisecond) {
+	for until := time.Now().Add(10 * time.Second); g.Status().Methods == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatal("the gateway does not find its backend's services")
 		}
@@ -79,12 +88,17 @@ func start(t testing.TB, cfg sluice.Config) *world {
 	w.url, w.secure = "http://"+plain.Addr().String(), "https://"+secure.Addr().String()
 	var server *tls.Config
 	server, w.trust = certificate(t)
-	ended := make(chan error, 2)
+	udp, err := net.ListenPacket("udp", secure.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 3)
+	go func() { ended <- g.ServeQUIC(udp, server) }()
 	go func() { ended <- g.Serve(plain) }()
 	go func() { ended <- g.ServeTLS(secure, server) }()
 	t.Cleanup(func() {
 		g.Close() //nolint:errcheck // what it says comes out of Serve
-		for range 2 {
+		for range 3 {
 			if err := <-ended; !errors.Is(err, sluice.ErrClosed) {
 				t.Errorf("Serve: %v", err)
 			}
@@ -310,7 +324,7 @@ var cases = map[string]func(t *testing.T, c *client.Client){
 	},
 	"a message larger than the window": func(t *testing.T, c *client.Client) {
 		s := open(t, c, do("echo"))
-		for _, n := range []int{1 << 20, 3 << 20, 10} {
+		for _, n := range []int{200_000, 1 << 20, 10} {
 			text := strings.Repeat("x", n)
 			done := make(chan error, 1)
 			go func() { done <- s.SendMsg(wrapperspb.String(text)) }()

@@ -22,6 +22,8 @@ type lane struct {
 	ready   []*call          // calls that may have something to send
 	wake    *sync.Cond       // the writer
 	done    bool             // our direction ends when all is sent
+	fin     bool             // it has
+	eof     bool             // and so has the gateway's
 	closed  bool
 	err     error
 }
@@ -219,8 +221,14 @@ func (l *lane) write() {
 			buf = nil
 		}
 		c.mu.Lock()
-		if err != nil && !l.closed {
+		switch {
+		case l.closed:
+		case err != nil:
 			l.n.ended(l, err)
+		case last:
+			if l.fin = true; l.eof {
+				l.end(Done, "", nil)
+			}
 		}
 	}
 }

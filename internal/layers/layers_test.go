@@ -50,6 +50,7 @@ var table = map[string]int{
 	"":           5, // the root: the public library
 	"h3":         6, // opt-in, plugged into the root
 	"client":     5,
+	"client/...": 6, // carriers that link more
 	"cmd/sluice": 8,
 
 	"cmd/sluice/internal/...":         6, // parts of the command
@@ -70,6 +71,7 @@ var inLayer = map[[2]string]string{
 // forbidden is what a package must not link, not even through others.
 var forbidden = map[string][]string{
 	"":                  {"github.com/quic-go/", "google.golang.org/grpc", "github.com/bufbuild/"}, // who embeds Sluice builds none of them
+	"client":            {"github.com/quic-go/"},
 	"rpc":               {"golang.org/", "github.com/", "google.golang.org/"},
 	"internal/exchange": {"golang.org/", "github.com/", "google.golang.org/"},
 	"internal/netio":    {"golang.org/", "github.com/", "google.golang.org/"},
