@@ -1,0 +1,146 @@
+// The carrier of docs/protocols/webtransport.md: a stream for each call.
+
+import type { Bytes, Carrier, Connection, PipeEvents } from "./carrier.js";
+import type { Discovery } from "./discovery.js";
+
+/** A CertificateHash is a certificate that is trusted by its hash. */
+export interface CertificateHash {
+	readonly algorithm: string;
+	readonly value: Bytes;
+}
+
+/** WebTransportOptions are those of createWebTransport. */
+export interface WebTransportOptions {
+	/** Where WebTransport is, if it is not where the session's endpoint is. */
+	readonly url?: string | URL;
+	/** Certificates that are trusted though no public authority has signed them. They last at most 14 days. */
+	readonly serverCertificateHashes?: readonly CertificateHash[];
+	/** Asks the gateway for both, each time: pass the function discover. */
+	readonly discover?: (baseUrl: URL, signal: AbortSignal) => Promise<Discovery>;
+	/** The constructor, if it is not the platform's. */
+	readonly WebTransport?: typeof WebTransport;
+	/** How long it may take to connect: 3000 ms if missing. A network that drops UDP gives no error. */
+	readonly connectMs?: number;
+}
+
+/** Codes of the document. */
+const cancelCode = 1;
+const elsewhereCode = 7;
+
+/** streamError makes the error that carries a code. Browsers have one form of the constructor, the newer standard the other. */
+function streamError(code: number): unknown {
+	const E = globalThis.WebTransportError as unknown as new (
+		...args: unknown[]
+	) => { readonly streamErrorCode: number | null };
+	if (!E) return undefined;
+	const made = new E({ message: "", streamErrorCode: code });
+	return made.streamErrorCode === code ? made : new E("", { source: "stream", streamErrorCode: code });
+}
+
+/**
+ * createWebTransport makes the carrier. It needs a browser that has WebTransport.
+ *
+ *     connect({ baseUrl: "https://api.example.com", carriers: [createWebTransport({ discover }), createWebSocket()] });
+ */
+export function createWebTransport(options: WebTransportOptions = {}): Carrier {
+	return {
+		name: "webtransport",
+		form: "call",
+		connectMs: options.connectMs ?? 3000,
+		async connect(endpoint, events, signal) {
+			const Constructor = options.WebTransport ?? globalThis.WebTransport;
+			if (!Constructor) throw new TypeError("there is no WebTransport here, or the page did not come over https");
+			let url = options.url ?? endpoint;
+			let hashes = options.serverCertificateHashes ?? [];
+			if (options.discover) {
+				const found = (await options.discover(endpoint, signal)).carriers.find((c) => c.name === "webtransport");
+				if (!found) throw new Error("the gateway has no WebTransport");
+				url = found.url;
+				hashes = found.certificates;
+			}
+			if (signal.aborted) throw new Error("aborted");
+			const init = { protocols: ["sluice.v1"], serverCertificateHashes: [...hashes] };
+			return open(new Constructor(String(url), init), events, signal);
+		},
+	};
+}
+
+/** open waits for a session. */
+async function open(wt: WebTransport, events: PipeEvents, signal: AbortSignal): Promise<Connection> {
+	let closed = false;
+
+	const close: Connection["close"] = (how, reason = "") => {
+		if (closed) return;
+		closed = true;
+		try {
+			wt.close({ closeCode: how === "leave" ? 0 : elsewhereCode, reason: reason.slice(0, 256) });
+		} catch {
+			// it was not open yet, or is not any more
+		}
+	};
+
+	const ended = (why: string) => {
+		if (closed) return;
+		closed = true;
+		events.closed(why);
+	};
+
+	wt.closed.then(
+		({ closeCode, reason }) => ended(`closed with ${closeCode ?? 0}${reason ? `, ${reason}` : ""}`),
+		(err) => ended(messageOf(err)),
+	);
+	signal.addEventListener("abort", () => close("cut"), { once: true });
+	await wt.ready;
+
+	/** control reads the stream of the server, which is the first one, and refuses others. */
+	const control = async () => {
+		const reader = wt.incomingUnidirectionalStreams.getReader();
+		const first = await reader.read();
+		if (first.done) return;
+		void readAll(first.value, { data: events.data, closed: () => ended("the server has ended its stream") });
+		for (let next = await reader.read(); !next.done; next = await reader.read()) {
+			void next.value.cancel().catch(() => {});
+		}
+	};
+	control().catch(() => {}); // closed says why
+
+	return {
+		close,
+		async open(callEvents) {
+			const { readable, writable } = await wt.createBidirectionalStream();
+			const writer = writable.getWriter();
+			const reader = readable.getReader();
+			writer.closed.catch(() => {}); // the reader says why
+			void readAll(reader, callEvents);
+			return {
+				write: (b) => writer.write(b),
+				end: () => void writer.close().catch(() => {}),
+				abort(why) {
+					// Firefox sends nothing for cancel, Chromium nothing for abort after FIN.
+					const error = streamError(why === "cancel" ? cancelCode : elsewhereCode);
+					writer.abort(error).catch(() => {});
+					reader.cancel(error).catch(() => {});
+				},
+			};
+		},
+	};
+}
+
+/** readAll reads a stream, always: what is not read would stop other streams. */
+async function readAll(
+	from: ReadableStream<Uint8Array> | ReadableStreamDefaultReader<Uint8Array>,
+	events: PipeEvents,
+): Promise<void> {
+	const reader = "getReader" in from ? from.getReader() : from;
+	let why = "the stream has ended";
+	try {
+		for (let part = await reader.read(); !part.done; part = await reader.read()) events.data(part.value);
+	} catch (err) {
+		why = messageOf(err);
+	}
+	events.closed(why);
+}
+
+function messageOf(err: unknown): string {
+	return err instanceof Error ? err.message || err.name : String(err);
+}
