@@ -17,7 +17,7 @@ build: ## build everything; the command goes to bin/sluice
 	go build -o bin/sluice ./cmd/sluice
 	@for m in $(MODULES); do (cd $$m && go build ./...) || exit 1; done
 
-test: lint unit ## all that .ci/run runs: lint, tests with the race detector, those of web, 5 s per fuzz target, the outside judges
+test: lint unit ## all that .ci/run runs: lint, tests with the race detector, those of web, 3 s per fuzz target, the outside judges
 	@$(MAKE) --no-print-directory web
 	@$(MAKE) --no-print-directory fuzz
 	@$(MAKE) --no-print-directory judges
@@ -37,8 +37,8 @@ web: ## the TypeScript of web/: format, lint, types, unit tests
 test-long: ## hours: test, and what is too long for it; the result goes to docs/test-results.md
 	@.ci/long
 
-fuzz: ## 5 s per fuzz target
-	@.ci/fuzz 5s
+fuzz: ## 3 s per fuzz target
+	@.ci/fuzz 3s
 
 judges: ## outside judges: conformance suites, interop, h2spec, floods, real clients, validators
 	@.ci/need node=nodejs npm chromium curl nginx=nginx-light
