@@ -384,3 +384,27 @@ func TestDrain(t *testing.T) {
 		}
 	}
 }
+
+// FuzzFirstFrame cuts what comes in two places, which changes nothing, and asks the decoder of
+// frames when the first is whole.
+func FuzzFirstFrame(f *testing.F) {
+	f.Add([]byte(ping+"\x03\x00\x00\x00"), uint8(3), uint8(9))
+	f.Add([]byte("\x02\x00\x00\x01x\x03"), uint8(0), uint8(1))
+	f.Add([]byte("\x7f\x01\x00\x00"), uint8(1), uint8(2))
+	f.Fuzz(func(t *testing.T, b []byte, i, j uint8) {
+		x := min(int(i), len(b))
+		y := min(x+int(j), len(b))
+		var once, cut firstFrame
+		once.feed(b)
+		cut.feed(b[:x])
+		cut.feed(b[x:y])
+		cut.feed(b[y:])
+		if once != cut {
+			t.Errorf("% x: %+v, cut at %d and %d: %+v", b, once, x, y, cut)
+		}
+		whole := len(b) >= 4 && len(b) >= 4+int(b[1])<<16+int(b[2])<<8+int(b[3])
+		if once.whole != whole {
+			t.Errorf("% x: whole: %v", b, once.whole)
+		}
+	})
+}

@@ -34,12 +34,13 @@ func maxStreams(calls int) int64 { return 2*int64(calls) + spareStreams }
 // quicConfig makes each window of a connection large enough for those of all its streams.
 func quicConfig(cfg *Config) *quic.Config {
 	streams := maxStreams(cfg.MaxStreams)
+	window := uint64(streams) * maxStreamWindow // a promise; what is kept is bounded by the streams' own
 	return &quic.Config{
 		HandshakeIdleTimeout: cfg.Handshake / 2, // quic-go gives up after twice as long
 		MaxIdleTimeout:       lost, KeepAlivePeriod: keepAlive,
 		MaxIncomingStreams: streams, MaxIncomingUniStreams: uniStreams,
 		InitialStreamReceiveWindow: streamWindow, MaxStreamReceiveWindow: maxStreamWindow,
-		InitialConnectionReceiveWindow: uint64(streams) * streamWindow, MaxConnectionReceiveWindow: uint64(streams) * maxStreamWindow,
+		InitialConnectionReceiveWindow: window, MaxConnectionReceiveWindow: window,
 		EnableDatagrams: true, EnableStreamResetPartialDelivery: true,
 		Allow0RTT: false, // early data can be sent again by anybody, and a call is not idempotent
 	}

@@ -1,0 +1,215 @@
+package http3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/quicvarint"
+	"github.com/quic-go/webtransport-go"
+)
+
+// deaf is a socket that hears nothing.
+type deaf struct{ net.PacketConn }
+
+func (d deaf) ReadFrom(p []byte) (int, net.Addr, error) {
+	for {
+		if _, _, err := d.PacketConn.ReadFrom(p); err != nil {
+			return 0, nil, err
+		}
+	}
+}
+
+// TestHalfOpen: clients that never answer keep few handshakes open, and others come through.
+func TestHalfOpen(t *testing.T) {
+	t.Parallel()
+	s := serve(t, Config{Handshake: 6 * time.Second}, echo)
+	_, client := certificate()
+	u, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, err := net.ResolveUDPAddr("udp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := &quic.Transport{Conn: deaf{u}}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range 150 {
+		wg.Go(func() {
+			if _, err := tr.Dial(ctx, to, client, quicClient()); err == nil {
+				t.Error("a connection without hearing")
+			}
+		})
+	}
+	eventually(t, "the flood is seen", func() bool { return s.handshakes.suspicious(nil) })
+	from, err := net.ListenPacket("udp", "127.0.0.2:0")
+	if err != nil {
+		t.Skip("no second address: ", err)
+	}
+	defer from.Close()
+	honest := &quic.Transport{Conn: from}
+	defer honest.Close()
+	q, err := honest.Dial(t.Context(), to, client, quicClient())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := (&webtransport.Transport{}).NewClientConn(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, x, err := c.Dial(t.Context(), "https://"+s.addr+"/sluice/v1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	str := stream1(t, x)
+	write(t, str, ping)
+	expect(t, str, ping)
+	s.handshakes.mu.Lock()
+	n := s.handshakes.n
+	s.handshakes.mu.Unlock()
+	if n > retryAbove+1 {
+		t.Errorf("%d handshakes are open", n)
+	}
+	_ = q.CloseWithError(noError, "")
+	cancel()
+	wg.Wait()
+	_ = tr.Close()
+	_ = u.Close()
+	eventually(t, "they are given up", func() bool {
+		s.handshakes.mu.Lock()
+		defer s.handshakes.mu.Unlock()
+		return s.handshakes.n == 0 && len(s.handshakes.byAddr) == 0
+	})
+}
+
+func TestHandshakes(t *testing.T) {
+	var h handshakes
+	addr := func(format string, n int) net.Addr {
+		a, err := net.ResolveUDPAddr("udp", fmt.Sprintf(format, n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	var all []*attempt
+	begin := func(a net.Addr) bool {
+		at, ok := h.begin(a)
+		if ok {
+			all = append(all, at)
+		}
+		return ok
+	}
+	for n := range retryAbove {
+		if h.suspicious(nil) || !begin(addr("192.0.2.1:%d", n+1)) {
+			t.Fatalf("handshake %d is too many", n)
+		}
+	}
+	if !h.suspicious(nil) {
+		t.Error("nothing is suspicious")
+	}
+	if begin(addr("192.0.2.1:%d", 9)) {
+		t.Error("one address has more than its share")
+	}
+	for n := range maxPerAddr { // one /64
+		if !begin(addr("[2001:db8::%x]:1", n+1)) {
+			t.Fatalf("handshake %d of a network is too many", n)
+		}
+	}
+	if begin(addr("[2001:db8::ffff:%x]:1", 1)) {
+		t.Error("a network has more than its share")
+	}
+	if !begin(addr("[2001:db8:0:1::%x]:1", 1)) {
+		t.Error("another network has none")
+	}
+	for n := 0; len(all) < maxHandshakes; n++ {
+		if !begin(addr("[2001:db8:1:%x::1]:1", n)) {
+			t.Fatal("too few")
+		}
+	}
+	if begin(addr("198.51.100.%d:1", 1)) {
+		t.Error("there is no limit")
+	}
+	for _, a := range all {
+		a.end()
+		a.end() // once
+	}
+	if h.n != 0 || len(h.byAddr) != 0 || h.suspicious(nil) {
+		t.Errorf("%d are left, of %d addresses", h.n, len(h.byAddr))
+	}
+}
+
+// TestConns: no more connections than there may be.
+func TestConns(t *testing.T) {
+	var mu sync.Mutex
+	room := 1
+	s := serve(t, Config{}, echo)
+	s.cfg.Acquire = func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if room--; room >= 0 {
+			s.conns++
+		}
+		return room >= 0
+	}
+	s.session(t)
+	_, client := certificate()
+	_, err := quic.DialAddr(t.Context(), s.addr, client, quicClient())
+	if te, ok := errors.AsType[*quic.TransportError](err); !ok || te.ErrorCode != quic.ConnectionRefused {
+		t.Errorf("one more: %v", err)
+	}
+}
+
+// TestStreamsBeforeSession: streams of sessions that never come keep nobody from anything.
+func TestStreamsBeforeSession(t *testing.T) {
+	t.Parallel()
+	s := serve(t, Config{}, echo)
+	_, client := certificate()
+	q, err := quic.DialAddr(t.Context(), s.addr, client, quicClient())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = q.CloseWithError(noError, "") }()
+	c, err := (&webtransport.Transport{}).NewClientConn(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var strays []*quic.Stream
+	for n := range 200 {
+		str, err := q.OpenStreamSync(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := str.Write(quicvarint.Append(quicvarint.Append(nil, 0x41), uint64(4*(n%50)+4000))); err != nil {
+			t.Fatal(err)
+		}
+		strays = append(strays, str)
+	}
+	_, x, err := c.Dial(t.Context(), "https://"+s.addr+"/sluice/v1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	str := stream1(t, x)
+	write(t, str, ping)
+	expect(t, str, ping)
+	for _, stray := range strays {
+		_ = stray.SetReadDeadline(time.Now().Add(4 * reordering))
+		_, err := stray.Read(make([]byte, 1))
+		if se, ok := errors.AsType[*quic.StreamError](err); !ok || se.ErrorCode != webtransport.WTBufferedStreamRejectedErrorCode {
+			t.Fatalf("a stray stream gets %v", err)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.pipes) != 1 {
+		t.Errorf("%d pipes", len(s.pipes))
+	}
+}
