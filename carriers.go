@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/sluice-rpc/sluice/internal/backend"
+	"github.com/sluice-rpc/sluice/internal/blocking"
 	"github.com/sluice-rpc/sluice/internal/carrier/websocket"
 	"github.com/sluice-rpc/sluice/internal/exchange"
 )
@@ -76,4 +77,19 @@ func (g *Gateway) listens(scheme, number string) bool {
 	g.ports.mu.RLock()
 	defer g.ports.mu.RUnlock()
 	return g.ports.open[port{scheme, number}] > 0
+}
+
+// handlers are the rows of what the configuration serves by itself.
+func (g *Gateway) handlers() (rows table) {
+	for path, h := range g.cfg.Handlers {
+		rows = append(rows, row{
+			name: "handler",
+			match: func(head *exchange.RequestHead) bool {
+				p, _, _ := strings.Cut(head.Path, "?")
+				return p == path && head.Protocol == ""
+			},
+			handler: blocking.Handler(h, blocking.Options{Work: g.work, Stall: g.cfg.Timeouts.Stall}),
+		})
+	}
+	return rows
 }

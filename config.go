@@ -27,6 +27,10 @@ type Config struct {
 
 	REST REST
 
+	// Handlers are served at these paths, exactly and instead of calls: a page, a check of
+	// health. Each request runs on a goroutine.
+	Handlers map[string]http.Handler
+
 	// CORSOrigins are the web origins whose pages may call, such as
 	// "https://app.example.com"; "*" is any, without credentials. None: no other
 	// origin may.

@@ -182,7 +182,7 @@ func (g *Gateway) assemble(router rpc.Handler) error {
 
 	protocols := newTable(h, cfg, g.schemas.lookup, g.budget.Reserve, methods)
 	g.mux = newMux(g, protocols)
-	protocols = append(table{g.discovery()}, g.ride(protocols)...)
+	protocols = append(append(g.handlers(), g.discovery()), g.ride(protocols)...)
 	if cfg.REST.OpenAPI != nil {
 		protocols = append(table{g.publicOpenAPI()}, protocols...) // its paths are those of no method
 	}

@@ -3,6 +3,8 @@ package sluice_test
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -121,6 +123,25 @@ func TestGateway(t *testing.T) {
 }
 
 // TestShutdown: a call that runs gets the drain's time, and then a status.
+// TestHandlers: what is served besides calls, on its path alone.
+func TestHandlers(t *testing.T) {
+	addr, _ := startGateway(t, sluice.Config{
+		Backends: []sluice.Backend{{Handler: http.NotFoundHandler()}},
+		Handlers: map[string]http.Handler{"/up": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Method+" "+r.URL.RawQuery) })},
+	})
+	for path, want := range map[string]string{"/up": "200 GET ", "/up?x=1": "200 GET x=1", "/up/": "404", "/Up": "404"} {
+		r, err := http.Get("http://" + addr + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, _ := io.ReadAll(r.Body)
+		_ = r.Body.Close()
+		if got := fmt.Sprintf("%d %s", r.StatusCode, b); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
+}
+
 func TestShutdown(t *testing.T) {
 	addr, g := startGateway(t, sluice.Config{Backends: []sluice.Backend{{Handler: testServer(t)}}})
 	c := client(t, addr)

@@ -11,5 +11,5 @@ import (
 )
 
 func main() {
-	os.Exit(command.Main(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+	os.Exit(command.Main(command.Args(os.Args), os.Environ(), os.Stdout, os.Stderr))
 }

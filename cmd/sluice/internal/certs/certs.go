@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -26,7 +27,19 @@ const poll = 2 * time.Second
 // Files are the files of one side of TLS. Each may be empty.
 type Files struct {
 	Cert, Key string
-	CA        string
+	CA        string // several are separated by commas; System stands for those of the system
+	Optional  bool   // a client need not have a certificate
+}
+
+// System is written for the certificate authorities of the system.
+const System = "system"
+
+// authorities are the files of CA.
+func (f Files) authorities() []string {
+	if f.CA == "" {
+		return nil
+	}
+	return strings.Split(f.CA, ",")
 }
 
 // A Pair is what was read from Files.
@@ -55,19 +68,40 @@ func Load(f Files) (*Pair, error) {
 			return nil, err
 		}
 	}
-	if f.CA != "" {
-		ca, err := read(f.CA, "certificate authorities")
-		if err != nil {
+	for _, name := range f.authorities() {
+		if err := p.trust(name, hash); err != nil {
 			return nil, err
-		}
-		hash.Write(ca)
-		p.Authorities = x509.NewCertPool()
-		if !p.Authorities.AppendCertsFromPEM(ca) {
-			return nil, fmt.Errorf("%s holds no certificate: it has to be PEM, with lines -----BEGIN CERTIFICATE-----", f.CA)
 		}
 	}
 	hash.Sum(p.sum[:0])
 	return p, nil
+}
+
+// trust adds the authorities of a file.
+func (p *Pair) trust(name string, hash io.Writer) (err error) {
+	if name == System {
+		system, err := x509.SystemCertPool()
+		if err != nil {
+			return fmt.Errorf("certificate authorities of the system: %w", err)
+		}
+		if p.Authorities != nil {
+			return fmt.Errorf("certificate authorities: %s comes first, before files", System)
+		}
+		p.Authorities = system
+		return nil
+	}
+	ca, err := read(name, "certificate authorities")
+	if err != nil {
+		return err
+	}
+	_, _ = hash.Write(ca) // it never fails
+	if p.Authorities == nil {
+		p.Authorities = x509.NewCertPool()
+	}
+	if !p.Authorities.AppendCertsFromPEM(ca) {
+		return fmt.Errorf("%s holds no certificate: it has to be PEM, with lines -----BEGIN CERTIFICATE-----", name)
+	}
+	return nil
 }
 
 func read(name, what string) ([]byte, error) {
@@ -215,8 +249,8 @@ func (f Files) caIfAlone() string {
 // state tells changed files from unchanged ones without reading them.
 func (f Files) state() string {
 	var b strings.Builder
-	for _, name := range []string{f.Cert, f.Key, f.CA} {
-		if name == "" {
+	for _, name := range append(f.authorities(), f.Cert, f.Key) {
+		if name == "" || name == System {
 			continue
 		}
 		info, err := os.Stat(name)

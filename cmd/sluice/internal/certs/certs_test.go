@@ -205,8 +205,14 @@ func TestClientCertificates(t *testing.T) {
 	cert, key := pair(t, "server", year())
 	files := Files{Cert: write(t, dir+"/c", cert), Key: write(t, dir+"/k", key)}
 	cert1, key1 := pair(t, "client", year())
-	files.CA = write(t, dir+"/ca", cert1)
+	second, _ := pair(t, "second", year())
+	files.CA = write(t, dir+"/ca2", second) + "," + write(t, dir+"/ca", cert1)
 	server, _, err := Server(files, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files.Optional = true
+	optional, _, err := Server(files, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +233,21 @@ func TestClientCertificates(t *testing.T) {
 			if (err == nil) != c.ok {
 				t.Fatalf("got %v", err)
 			}
+			client := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}
+			if c.certs != nil { // whether the server wants it or not
+				client.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &c.certs[0], nil }
+			}
+			_, err = served(t, optional, client)
+			if want := c.ok || c.certs == nil; (err == nil) != want {
+				t.Fatalf("optional: got %v", err)
+			}
 		})
+	}
+	if _, err := Load(Files{CA: dir + "/ca," + System}); err == nil || !strings.Contains(err.Error(), "comes first") {
+		t.Errorf("authorities of the system after others: %v", err)
+	}
+	if p, err := Load(Files{CA: System + "," + dir + "/ca"}); err != nil || p.Authorities == nil {
+		t.Errorf("authorities of the system and others: %v", err)
 	}
 }
 

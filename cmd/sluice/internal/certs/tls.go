@@ -9,8 +9,8 @@ import (
 )
 
 // Server returns the configuration of a listener whose certificate is f's, with
-// client certificates required and verified if f has authorities. The Keeper has to
-// be watched.
+// client certificates required and verified if f has authorities, or verified if there
+// is one where they are optional. The Keeper has to be watched.
 //
 // Each change makes a new configuration, so that its session tickets end with it: a
 // client whose authority was removed can't come back by resuming.
@@ -21,6 +21,9 @@ func Server(f Files, log *slog.Logger) (*tls.Config, *Keeper, error) {
 		c.Certificates = []tls.Certificate{*p.Certificate}
 		if p.Authorities != nil {
 			c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, p.Authorities
+			if f.Optional {
+				c.ClientAuth = tls.VerifyClientCertIfGiven
+			}
 		}
 		current.Store(c)
 	})

@@ -82,7 +82,7 @@ func build(c *config.Config, log *slog.Logger, lines io.Writer) (*parts, error) 
 			return [][sha256.Size]byte{now, next}
 		}
 	case c.ServesTLS():
-		server, keeper, err := certs.Server(certs.Files{Cert: c.TLS.Cert, Key: c.TLS.Key, CA: c.TLS.ClientCA}, log)
+		server, keeper, err := certs.Server(certs.Files{Cert: c.TLS.Cert, Key: c.TLS.Key, CA: c.TLS.ClientCA, Optional: c.TLS.ClientAuth == config.IfGiven}, log)
 		if err != nil {
 			return nil, err
 		}

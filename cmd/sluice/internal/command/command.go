@@ -82,7 +82,7 @@ func (a *app) root() *cobra.Command {
 		},
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(a.serve(), a.demo(), a.check(), a.routes(), a.openapi(), a.trust(), a.version())
+	root.AddCommand(a.serve(), a.demo(), a.check(), a.routes(), a.openapi(), a.trust(), a.version(), a.grpcwebproxy())
 	root.SetFlagErrorFunc(flagError)
 	return root
 }
@@ -100,7 +100,7 @@ func unknownCommand(root *cobra.Command, word string) error {
 	if near := config.Nearest(word, names); near != "" {
 		return usagef("unknown command %q: did you mean `sluice %s`?", word, near)
 	}
-	return usagef("unknown command %q: there are serve, demo, check, routes, openapi, trust and version", word)
+	return usagef("unknown command %q: there are serve, demo, check, routes, openapi, trust, grpcwebproxy and version", word)
 }
 
 // flagError says which flag was most likely meant.

@@ -33,7 +33,7 @@ func (a *app) demo() *cobra.Command {
 			}
 			defer s.Close() // what it returns is that it was closed
 			c.Backends = []config.Backend{{Target: s.Addr}}
-			return a.run(c, warnings, s)
+			return a.run(c, warnings, s, nil)
 		},
 	}
 	addFlags(cmd)

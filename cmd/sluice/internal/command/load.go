@@ -73,7 +73,7 @@ func (a *app) serve() *cobra.Command {
 			if err := c.Check(true); err != nil {
 				return usageError{err}
 			}
-			return a.run(c, warnings, nil)
+			return a.run(c, warnings, nil, nil)
 		},
 	}
 	addFlags(cmd)

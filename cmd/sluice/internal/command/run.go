@@ -36,8 +36,9 @@ type instance struct {
 	quic              []net.PacketConn
 }
 
-// run serves until a signal comes and calls are drained, or something fails.
-func (a *app) run(c *config.Config, warnings []string, d *demo.Server) (err error) {
+// run serves until a signal comes and calls are drained, or something fails. adjust, if
+// it is not nil, changes what can't be said by the configuration.
+func (a *app) run(c *config.Config, warnings []string, d *demo.Server, adjust func(*instance, *parts)) (err error) {
 	memoryCtx, stopTending := context.WithCancel(context.Background())
 	defer stopTending()
 	tendMemory(memoryCtx)
@@ -54,6 +55,9 @@ func (a *app) run(c *config.Config, warnings []string, d *demo.Server) (err erro
 	if d != nil { // the user's own go before them
 		own := sluice.HTTPRulesFile{Name: "the demo", Data: demo.HTTPRules}
 		p.gateway.REST.HTTPRules = append([]sluice.HTTPRulesFile{own}, p.gateway.REST.HTTPRules...)
+	}
+	if adjust != nil {
+		adjust(in, p)
 	}
 	if err := in.listen(); err != nil {
 		return err

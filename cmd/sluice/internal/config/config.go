@@ -33,11 +33,15 @@ type Config struct {
 // Off is written where something is not wanted.
 const Off = "off"
 
+// IfGiven is written where a client certificate is welcome and not required.
+const IfGiven = "if_given"
+
 // ServerTLS is the listener with TLS. Without Listen and Dev there is none.
 type ServerTLS struct {
 	Listen, Cert, Key, ClientCA string
 	HTTP3                       string // "on" or "off"
 	HTTP3Announce               int    // that clients reach; 0 is that of Listen
+	ClientAuth                  string // "require" or "if_given"
 	Dev                         bool   // certificates are made, for development
 	DevNames                    []string
 	DevDir                      string // "" is that of the user

@@ -194,7 +194,7 @@ func TestRead(t *testing.T) {
 	}
 	want := New()
 	want.Listen, want.Admin, want.AdminHosts = ":1234", Off, []string{"sluice.internal"}
-	want.TLS = ServerTLS{Listen: ":8443", Cert: "c.pem", Key: "k.pem", HTTP3: "on"}
+	want.TLS = ServerTLS{Listen: ":8443", Cert: "c.pem", Key: "k.pem", HTTP3: "on", ClientAuth: "require"}
 	want.Backends = []Backend{
 		{Target: "localhost:50051", origin: "s.yaml:7"},
 		{Target: "https://api.example.com", TLS: ClientTLS{CA: "ca.pem"}, Balance: "round_robin", HealthCheck: true,
