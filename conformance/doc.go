@@ -7,6 +7,7 @@
 //	TestFloods    hostile clients and backends; what they cost is in docs/floods.md
 //	TestHonest    the reverse: a fast client that is not to be punished
 //	TestWeb       clients of browsers, in Node and in Chromium
+//	TestGRPCWebProxy  clients of grpcwebproxy, with the command that stands in for it
 //	TestRESTWeb   streams over REST: EventSource and fetch, in Node and in Chromium
 //	TestRESTGone  clients that go away in the middle of a stream
 //	TestRESTSlow  clients that don't read, and servers: what the gateway keeps

@@ -36,8 +36,7 @@ const webCases = 134 + 96
 // and with. The programs are in web; what serves them is a webBackend, since the demo
 // knows no metadata and no details, and the demo where it is enough.
 func TestWeb(t *testing.T) {
-	node, chromium := installed(t, "node"), installed(t, "chromium")
-	modules(t)
+	chromium := installed(t, "chromium")
 	set := schema(t, filepath.Join("..", "cmd", "sluice", "internal", "demo", "demopb"), "demo.proto")
 	page, err := gateway.FreeAddr()
 	if err != nil {
@@ -62,13 +61,27 @@ func TestWeb(t *testing.T) {
 	t.Cleanup(demo.Stop)
 	_, port, _ := net.SplitHostPort(page)
 
-	passed := 0
-	for _, file := range []string{"improbable.test.js", "connect-node.test.js", "demo.test.js", "browser.test.js", "grpc-websockets.test.js"} {
+	passed := runWeb(t, []string{"improbable.test.js", "connect-node.test.js", "demo.test.js", "browser.test.js", "grpc-websockets.test.js"},
+		"WEB_HTTP=http://"+g.Addr, "WEB_HTTPS=https://"+g.TLSAddr, "WEB_DEMO=http://"+demo.Addr,
+		"WEB_LISTED_PORT="+port, "WEB_SCHEMA="+set, "WEB_CHROMIUM="+chromium)
+	if t.Failed() {
+		t.Logf("sluice:\n%s", g.Output())
+	}
+	if passed != webCases {
+		t.Errorf("%d cases passed, want %d", passed, webCases)
+	}
+}
+
+// runWeb runs programs of web, and returns how many cases passed.
+func runWeb(t *testing.T, files []string, env ...string) (passed int) {
+	t.Helper()
+	node := installed(t, "node")
+	modules(t)
+	for _, file := range files {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		c := exec.CommandContext(ctx, node, "--test-reporter=tap", file)
 		c.Dir, c.WaitDelay = "web", 5*time.Second
-		c.Env = append(os.Environ(), "WEB_HTTP=http://"+g.Addr, "WEB_HTTPS=https://"+g.TLSAddr, "WEB_DEMO=http://"+demo.Addr,
-			"WEB_LISTED_PORT="+port, "WEB_SCHEMA="+set, "WEB_CHROMIUM="+chromium)
+		c.Env = append(os.Environ(), env...)
 		out, err := c.CombinedOutput()
 		cancel()
 		n := passes(out)
@@ -78,12 +91,7 @@ func TestWeb(t *testing.T) {
 			t.Errorf("%s: %v\n%s", file, err, out)
 		}
 	}
-	if t.Failed() {
-		t.Logf("sluice:\n%s", g.Output())
-	}
-	if passed != webCases {
-		t.Errorf("%d cases passed, want %d", passed, webCases)
-	}
+	return passed
 }
 
 var passLine = regexp.MustCompile(`(?m)^# pass (\d+)$`)
