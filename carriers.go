@@ -20,7 +20,6 @@ func (g *Gateway) ride(protocols table) table {
 	var pipes exchange.Handler
 	if cfg.Duplex.Path != off {
 		pipes = g.mux
-		g.riding = append(g.riding, riding{Name: "websocket", Protocol: websocket.Pipe, URL: cfg.Duplex.Path})
 	}
 	metadata := make([]string, len(cfg.WebSocket.Metadata))
 	for i, name := range cfg.WebSocket.Metadata {

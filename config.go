@@ -41,7 +41,8 @@ type Config struct {
 
 	// Authenticate says who makes a call, or refuses it by an error: with the status if it is
 	// an rpc.Status, else with UNAUTHENTICATED. It is asked for every call, and when a client comes
-	// back for a call that it had begun, which has to be of the same principal. It must not block.
+	// back for a call that it had begun, which has to be of the same principal; and for a client that wants
+	// a ticket for WebTransport, with the path of tickets for its method. It must not block.
 	Authenticate func(call *rpc.Call) (principal string, err error)
 
 	// Discovery is what clients are told about carriers.
@@ -178,6 +179,7 @@ type Limits struct {
 	DuplexClientSessions int // sessions of one client address, or network of 64 bits; 1000
 	DuplexUploads        int // uploads of a session at a time; 32
 	DuplexAheadBytes     int // how far uploads of a session may reach beyond a gap; 256 KiB
+	Tickets              int // tickets for WebTransport that were not used, 1 KiB each on average; a sixteenth for one address; 4096
 }
 
 // Timeouts bound waiting. Nothing here cuts a stream that makes progress. Zero is the
@@ -195,4 +197,5 @@ type Timeouts struct {
 	SettingAck time.Duration // acknowledgement of SETTINGS; 10 s
 	StreamHead time.Duration // until the head of a stream over REST leaves without a message; 250 ms
 	Heartbeat  time.Duration // silence on a stream over REST before a sign of life; 15 s
+	Ticket     time.Duration // a ticket for WebTransport that is not used; 30 s
 }

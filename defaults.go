@@ -18,11 +18,13 @@ var (
 		ConnBufferBytes: 1 << 20, BufferBytes: 256 << 20, HeldCalls: 10000, DecompressionRatio: 100, ConnAbuse: 1000,
 		WaitingCalls: 10000, WaitingBytes: 4 << 20,
 		DuplexSessions: 16384, DuplexClientSessions: 1000, DuplexUploads: 32, DuplexAheadBytes: 256 << 10,
+		Tickets: 4096,
 	}
 	defaultTimeouts = Timeouts{
 		Handshake: 10 * time.Second, Header: 10 * time.Second, Idle: 5 * time.Minute, Stall: time.Minute,
 		Ready: 10 * time.Second, Dial: 5 * time.Second, FirstByte: -1, Drain: 30 * time.Second,
 		KeepAlive: 30 * time.Second, SettingAck: 10 * time.Second, StreamHead: 250 * time.Millisecond, Heartbeat: 15 * time.Second,
+		Ticket: 30 * time.Second,
 	}
 )
 
@@ -93,6 +95,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if k := c.Timeouts.KeepAlive; k > 0 && k < minKeepAlive {
 		return c, fmt.Errorf("timeout KeepAlive is %v: grpc servers end connections that send PINGs more often than every %v", k, minKeepAlive)
+	}
+	if c.Timeouts.Ticket == 0 {
+		return c, errors.New("timeout Ticket is never: tickets stand in URLs, so they have to end")
 	}
 	return c, nil
 }

@@ -49,6 +49,9 @@ const (
 	carrierWebTransport = "webtransport"
 )
 
+// preference is what the names of carriers are, and which a client tries first.
+var preference = []string{carrierWebTransport, "websocket", "duplex"}
+
 // A riding is a carrier of the duplex protocol that has a row in the table.
 type riding struct {
 	Name         string   `json:"name"`
@@ -193,7 +196,7 @@ func (g *Gateway) discovered(host string, secure bool) (d discovered) {
 	}
 	l := &g.cfg.Limits
 	d.Limits.Message, d.Limits.Window, d.Limits.Calls, d.Limits.Fields = l.MessageBytes, rpc.WindowDefault, l.StreamsPerConn, l.HeaderBytes
-	for _, c := range g.riding {
+	for _, c := range g.byPreference() {
 		if c.Name == carrierWebTransport {
 			if c.URL = g.quic.url(host, secure, c.URL); c.URL == "" {
 				continue
@@ -203,6 +206,13 @@ func (g *Gateway) discovered(host string, secure bool) (d discovered) {
 		d.Carriers = append(d.Carriers, c)
 	}
 	return d
+}
+
+// byPreference are the carriers, best first.
+func (g *Gateway) byPreference() []riding {
+	return slices.SortedStableFunc(slices.Values(g.riding), func(a, b riding) int {
+		return slices.Index(preference, a.Name) - slices.Index(preference, b.Name)
+	})
 }
 
 func (g *Gateway) certificateHashes() (all []digest) {

@@ -137,6 +137,12 @@ func TestDiscovery(t *testing.T) {
 	}
 	defer g.Close()
 	g.riding = append(g.riding, riding{Name: carrierWebTransport, Protocol: "sluice.v1", URL: "/x"})
+	names := func(d discovered) (all []string) {
+		for _, c := range d.Carriers {
+			all = append(all, c.Name)
+		}
+		return all
+	}
 
 	r, d := ask(t, g, "http://example.com"+discoveryPath)
 	if r.StatusCode != 200 || r.Header.Get("Content-Type") != "application/json" || r.Header.Get("Cache-Control") != "max-age=60" {
@@ -154,14 +160,17 @@ func TestDiscovery(t *testing.T) {
 		}
 		return nil
 	}
-	if c := find(d); c != nil {
-		t.Errorf("WebTransport without HTTP/3: %+v", c)
+	if got := names(d); !slices.Equal(got, preference[1:]) {
+		t.Errorf("without HTTP/3: %v", got)
 	}
 	stop := g.quic.add(`h3=":8443"; ma=60`, &net.UDPAddr{IP: net.IPv6unspecified, Port: 8443})
 	_, d = ask(t, g, "http://example.com"+discoveryPath+"?x")
 	if c := find(d); c == nil || c.URL != "https://example.com:8443/x" || len(c.Certificates) != 2 ||
 		c.Certificates[0] != (digest{"sha-256", "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}) {
 		t.Errorf("WebTransport: %+v", c)
+	}
+	if got := names(d); !slices.Equal(got, preference) {
+		t.Errorf("with HTTP/3: %v", got)
 	}
 	stop()
 	if _, d = ask(t, g, "http://example.com"+discoveryPath); find(d) != nil {

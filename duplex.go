@@ -7,8 +7,6 @@ import (
 	"github.com/sluice-rpc/sluice/internal/carrier/duplex"
 	"github.com/sluice-rpc/sluice/internal/carrier/mux"
 	"github.com/sluice-rpc/sluice/internal/exchange"
-	"github.com/sluice-rpc/sluice/internal/protocol/grpc"
-	"github.com/sluice-rpc/sluice/rpc"
 )
 
 // httpDuplex is the row of the table for pipes of plain HTTP requests
@@ -60,10 +58,7 @@ func newMux(g *Gateway, protocols exchange.Handler) *mux.Server {
 	}
 	if who := cfg.Authenticate; who != nil {
 		o.Who = func(h *exchange.RequestHead) (string, error) {
-			return who(&rpc.Call{
-				Method: h.Path, Metadata: grpc.Metadata(h.Fields), Authority: h.Authority,
-				Peer: rpc.Peer{Addr: h.Addr, TLS: h.TLS}, Protocol: "grpc", Carrier: h.Carrier,
-			})
+			return who(headCall(h, "grpc"))
 		}
 	}
 	m := mux.New(o)

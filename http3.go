@@ -78,10 +78,11 @@ func (g *Gateway) startHTTP3() (err error) {
 	var sessions exchange.SessionHandler
 	if g.cfg.Duplex.Path != off {
 		sessions = muxSessions{g.mux}
-		g.riding = append(g.riding, riding{Name: carrierWebTransport, Protocol: exchange.PipeMux, URL: g.cfg.Duplex.Path})
+		g.riding = append(g.riding, riding{
+			Name: carrierWebTransport, Protocol: exchange.PipeMux, URL: g.cfg.Duplex.Path, Ticket: g.cfg.Duplex.Path + ticketPath})
 	}
 	g.http3, err = g.cfg.HTTP3.Start(HTTP3Edge{
-		Handler: g.edge, Admit: g.origins.Admit, Sessions: sessions, Path: g.cfg.Duplex.Path,
+		Handler: g.edge, Admit: g.admit, Sessions: sessions, Path: g.cfg.Duplex.Path,
 		Acquire: g.accept.Acquire, Release: g.accept.Release, LimitHit: g.metrics.LimitHit,
 		Work: g.work, Limits: g.cfg.Limits, Timeouts: g.cfg.Timeouts, Logger: g.cfg.Logger,
 	})

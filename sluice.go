@@ -19,6 +19,7 @@ import (
 	"github.com/sluice-rpc/sluice/internal/carrier/http1"
 	"github.com/sluice-rpc/sluice/internal/carrier/http2"
 	"github.com/sluice-rpc/sluice/internal/carrier/mux"
+	"github.com/sluice-rpc/sluice/internal/carrier/ticket"
 	"github.com/sluice-rpc/sluice/internal/carrier/websocket"
 	"github.com/sluice-rpc/sluice/internal/exchange"
 	"github.com/sluice-rpc/sluice/internal/h2"
@@ -51,6 +52,7 @@ type Gateway struct {
 	riding   []riding // the carriers that are in the table
 	quic     quicPorts
 	sessions *duplex.Server // of HTTP duplex
+	tickets  *ticket.Server
 
 	edge     exchange.Handler // where all carriers bring their exchanges
 	origins  *cors.Policy     // the part of it that decides about pages
@@ -183,6 +185,9 @@ func (g *Gateway) assemble(router rpc.Handler) error {
 	protocols := newTable(h, cfg, g.schemas.lookup, g.budget.Reserve, methods)
 	g.mux = newMux(g, protocols)
 	protocols = append(append(g.handlers(), g.discovery()), g.ride(protocols)...)
+	if g.tickets = g.newTickets(); cfg.HTTP3 != nil && cfg.Duplex.Path != off {
+		protocols = append(table{{"tickets", g.tickets.Match, g.tickets}}, protocols...)
+	}
 	if cfg.REST.OpenAPI != nil {
 		protocols = append(table{g.publicOpenAPI()}, protocols...) // its paths are those of no method
 	}

@@ -89,6 +89,9 @@ type RequestHead struct {
 
 	// Allowed says that a page asks, and that it is of an origin that may.
 	Allowed bool
+	// Origin is that page's, "" if no page asks. There is no such field among Fields behind
+	// the policy that decides about origins.
+	Origin string
 
 	// What the carrier knows about the client.
 	Addr    net.Addr

@@ -141,7 +141,7 @@ func (p *Policy) Start(head *exchange.RequestHead, response exchange.Response) e
 // page serves a request that a page makes.
 func (p *Policy) page(head, stripped *exchange.RequestHead, a *asked, response exchange.Response) exchange.Request {
 	allowed := p.allowed(head, a)
-	stripped.Allowed = allowed != no
+	stripped.Allowed, stripped.Origin = allowed != no, a.origin
 	switch {
 	case allowed == no:
 		return refuse(head.Method, a.origin, response)
@@ -173,7 +173,7 @@ func (p *Policy) Admit(head *exchange.RequestHead) (*exchange.RequestHead, error
 	case anonymous:
 		anonymize(&admitted)
 	}
-	admitted.Allowed = true
+	admitted.Allowed, admitted.Origin = true, a.origin
 	return &admitted, nil
 }
 

@@ -120,6 +120,8 @@ func (c *Config) Settings() []Setting {
 			Help: "uploads of a session of HTTP duplex at a time", Error: "HTTP 409; the client sends it again later"},
 		{Key: "limits.duplex_ahead_bytes", Default: "256KiB", Value: size(&l.DuplexAheadBytes),
 			Help: "how far uploads of a session may reach beyond a gap", Error: "HTTP 409; the client sends it again later"},
+		{Key: "limits.tickets", Default: "4096", Value: count(&l.Tickets),
+			Help: "tickets for WebTransport that were not used, 1 KiB each on average; a sixteenth for one address", Error: "HTTP 503, or 429 for the address"},
 
 		{Key: "timeouts.handshake", Default: "10s", Value: duration(&t.Handshake),
 			Help: "TLS handshake and HTTP/2 preface", Error: "the connection is closed"},
@@ -145,6 +147,8 @@ func (c *Config) Settings() []Setting {
 			Help: "until the head of a stream over REST leaves without a message", Error: "none: 200 and an empty line, a comment or a bracket"},
 		{Key: "timeouts.heartbeat", Default: "15s", Value: duration(&t.Heartbeat),
 			Help: "silence on a stream over REST before a sign of life", Error: "none: an empty line, a comment or a space"},
+		{Key: "timeouts.ticket", Default: "30s", Value: duration(&t.Ticket),
+			Help: "a ticket for WebTransport that is not used", Error: "the session is refused"},
 	})
 }
 
