@@ -77,7 +77,8 @@ func (o *options) decode(flags byte, encodingName string, data mem.BufferSlice, 
 		}
 		c := encoding.GetCompressor(encodingName)
 		if c == nil {
-			return status.Errorf(codes.Unimplemented, "no compressor is registered for grpc-encoding %q", encodingName)
+			// Not asked for (https://github.com/grpc/grpc/blob/master/doc/compression.md).
+			return status.Errorf(codes.Internal, "no compressor is registered for grpc-encoding %q", encodingName)
 		}
 		plain, err := decompress(c, data, o.maxReceive)
 		if err != nil {

@@ -255,7 +255,8 @@ func (s *stream) RecvMsg(m any) error {
 			return nil
 		}
 	case errors.Is(err, io.EOF) && !s.desc.ServerStreams:
-		err = status.Error(codes.Internal, "the call ended without a message, and the method has exactly one")
+		// Response cardinality violation (https://github.com/grpc/grpc/blob/master/doc/statuscodes.md).
+		err = status.Error(codes.Unimplemented, "the call ended without a message, and the method has exactly one")
 	}
 	s.err = err
 	s.ended()
@@ -332,7 +333,7 @@ func (s *stream) begin(wanted bool) error {
 	var st *status.Status
 	switch {
 	case !wanted:
-		st = status.New(codes.Internal, "the call has a second message, and the method has exactly one")
+		st = status.New(codes.Unimplemented, "the call has a second message, and the method has exactly one")
 	case s.prefix[0]&^envelope.Compressed != 0:
 		st = status.Newf(codes.Internal, "a message has the unknown flags %#x", s.prefix[0])
 	case uint64(length) > uint64(s.o.maxReceive):

@@ -12,7 +12,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
@@ -27,6 +26,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/sluice-rpc/sluice/conformance/internal/compat"
 	"github.com/sluice-rpc/sluice/conformance/internal/gateway"
 )
 
@@ -45,7 +45,7 @@ func run(sluice, backendPath, schema string) error {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, os.Interrupt)
 
-	b, err := readSized(os.Stdin)
+	b, err := compat.ReadSized(os.Stdin)
 	if err != nil {
 		return fmt.Errorf("read request: %w", err)
 	}
@@ -98,7 +98,7 @@ func run(sluice, backendPath, schema string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stdout.Write(sized(resp)); err != nil {
+	if _, err := os.Stdout.Write(compat.Sized(resp)); err != nil {
 		return err
 	}
 	select {
@@ -120,7 +120,7 @@ type request struct {
 
 func parseRequest(b []byte) (request, error) {
 	var r request
-	err := fields(b, func(num protowire.Number, v uint64, data []byte) error {
+	err := compat.Fields(b, func(num protowire.Number, v uint64, data []byte) error {
 		switch num {
 		case 4:
 			r.tls = v != 0
@@ -129,7 +129,7 @@ func parseRequest(b []byte) (request, error) {
 		case 6:
 			r.limit = v
 		case 7:
-			return fields(data, func(num protowire.Number, _ uint64, data []byte) error {
+			return compat.Fields(data, func(num protowire.Number, _ uint64, data []byte) error {
 				switch num {
 				case 1:
 					r.cert = data
@@ -144,49 +144,12 @@ func parseRequest(b []byte) (request, error) {
 	return r, err
 }
 
-// fields calls f for each field of a message that has only varints and bytes.
-func fields(b []byte, f func(num protowire.Number, v uint64, data []byte) error) error {
-	for len(b) > 0 {
-		num, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		b = b[n:]
-		var v uint64
-		var data []byte
-		switch typ {
-		case protowire.VarintType:
-			v, n = protowire.ConsumeVarint(b)
-		case protowire.BytesType:
-			data, n = protowire.ConsumeBytes(b)
-		default:
-			n = protowire.ConsumeFieldValue(num, typ, b)
-		}
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		b = b[n:]
-		if err := f(num, v, data); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func varint(b []byte, num protowire.Number, v uint64) []byte {
-	return protowire.AppendVarint(protowire.AppendTag(b, num, protowire.VarintType), v)
-}
-
-func field(b []byte, num protowire.Number, v []byte) []byte {
-	return protowire.AppendBytes(protowire.AppendTag(b, num, protowire.BytesType), v)
-}
-
 // startBackend starts the server behind the gateway.
 func startBackend(path string, limit uint64) (*gateway.Process, string, error) {
 	const protocolGRPC, http2 = 2, 2
-	req := varint(varint(varint(nil, 1, protocolGRPC), 2, http2), 6, limit)
+	req := compat.Varint(compat.Varint(compat.Varint(nil, 1, protocolGRPC), 2, http2), 6, limit)
 	r, w := io.Pipe()
-	p, err := gateway.Start(filepath.Base(path), bytes.NewReader(sized(req)), w, path)
+	p, err := gateway.Start(filepath.Base(path), bytes.NewReader(compat.Sized(req)), w, path)
 	if err != nil {
 		return nil, "", err
 	}
@@ -195,7 +158,7 @@ func startBackend(path string, limit uint64) (*gateway.Process, string, error) {
 		_ = w.CloseWithError(fmt.Errorf("the backend ended: %s", p.Output()))
 	}()
 	timer := time.AfterFunc(10*time.Second, func() { _ = w.CloseWithError(errors.New("the backend does not answer")) })
-	b, err := readSized(r)
+	b, err := compat.ReadSized(r)
 	timer.Stop()
 	if err != nil {
 		p.Stop()
@@ -204,7 +167,7 @@ func startBackend(path string, limit uint64) (*gateway.Process, string, error) {
 	go func() { _, _ = io.Copy(io.Discard, r) }() // ends with the backend
 	var host string
 	var port uint64
-	err = fields(b, func(num protowire.Number, v uint64, data []byte) error { // ServerCompatResponse
+	err = compat.Fields(b, func(num protowire.Number, v uint64, data []byte) error { // ServerCompatResponse
 		switch num {
 		case 1:
 			host = string(data)
@@ -226,27 +189,9 @@ func response(addr string, req request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := varint(field(nil, 1, []byte(host)), 2, n)
+	b := compat.Varint(compat.Field(nil, 1, []byte(host)), 2, n)
 	if req.tls {
-		b = field(b, 3, req.cert)
+		b = compat.Field(b, 3, req.cert)
 	}
 	return b, nil
-}
-
-func readSized(r io.Reader) ([]byte, error) {
-	var size [4]byte
-	if _, err := io.ReadFull(r, size[:]); err != nil {
-		return nil, err
-	}
-	n := binary.BigEndian.Uint32(size[:])
-	if n > 1<<20 {
-		return nil, fmt.Errorf("a message of %d bytes", n)
-	}
-	b := make([]byte, n)
-	_, err := io.ReadFull(r, b)
-	return b, err
-}
-
-func sized(b []byte) []byte {
-	return append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...)
 }

@@ -144,6 +144,11 @@ func (r *fromBackend) Head(h *exchange.ResponseHead, end bool) {
 		r.end(r.judge(r.status, r.hasSt), Metadata(h.Fields))
 		return
 	}
+	// Clients are told that it is what they asked for.
+	if isGRPC && codecName(k.codec) != codecName(r.call.Codec) {
+		r.fail(rpc.Errorf(rpc.Internal, "the backend answered with content-type %q, and was asked for %s", ct, codecName(r.call.Codec)))
+		return
+	}
 	head := &r.rhead
 	head.Metadata, head.Codec = Metadata(h.Fields), k.codec
 	for i := range h.Fields {
@@ -159,11 +164,22 @@ func (r *fromBackend) Head(h *exchange.ResponseHead, end bool) {
 	head.Metadata = nil // who wants it has it
 }
 
+// codecName is the name of a codec: that of "application/grpc" is proto.
+func codecName(codec string) string {
+	if codec == "" {
+		return "proto"
+	}
+	return codec
+}
+
 // Data passes on what is sound. Of a prefix nothing passes before it is whole: else how
 // the backend's bytes were cut would decide whether a client of gRPC-Web can be told
 // that the message was refused.
 func (r *fromBackend) Data(b []byte) {
 	r.held += len(b)
+	if len(b) > 0 {
+		r.hasSt = false // a status in the head is one only if there is nothing else
+	}
 	if r.cause.Load() != nil {
 		r.drop() // nobody else will credit it
 		return

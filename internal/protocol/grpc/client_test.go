@@ -102,6 +102,8 @@ func TestClientEnds(t *testing.T) {
 		"status missing, trailers there":     {script: ok("x", "1"), code: rpc.Internal, says: "without grpc-status", headed: true},
 		"status in both: the trailer wins":   {script: with(fields("content-type", gt, "grpc-status", "0"), msg(0, ""), "grpc-status", "9"), code: rpc.FailedPrecondition, headed: true, remote: true},
 		"status in a header that ends not":   {script: with(fields("content-type", gt, "grpc-status", "9"), ""), code: rpc.FailedPrecondition, headed: true, remote: true},
+		"status in a header, and a message":  {script: with(fields("content-type", gt, "grpc-status", "9"), msg(0, "")), code: rpc.Internal, says: "without grpc-status", headed: true},
+		"another codec":                      {script: with(fields("content-type", gt+"+json"), "{}", "grpc-status", "0"), code: rpc.Internal, says: "asked for proto"},
 		"trailers-only":                      {script: only(200, "content-type", gt, "grpc-status", "7"), code: rpc.PermissionDenied, remote: true},
 		"trailers-only without a status":     {script: only(200, "content-type", gt), code: rpc.Internal, says: "without grpc-status"},
 		"trailers-only, HTTP 503 and status": {script: only(503, "content-type", gt, "grpc-status", "7"), code: rpc.PermissionDenied, remote: true},
