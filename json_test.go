@@ -126,3 +126,60 @@ func TestJSONHeld(t *testing.T) {
 		t.Errorf("%v, got %q", err, answer)
 	}
 }
+
+// TestJSONBeforeSchema: calls wait for the schema of a backend that is not there yet.
+func TestJSONBeforeSchema(t *testing.T) {
+	free := listen(t)
+	target := free.Addr().String()
+	free.Close()
+	addr, _ := startGateway(t, sluice.Config{Backends: []sluice.Backend{{Target: target}}})
+	type answer struct {
+		method, body string
+		code         int
+		err          error
+	}
+	answers := make(chan answer)
+	for _, method := range []string{"grpc.testing.TestService/UnaryCall", "no.S/M"} {
+		go func() { // ends with its call
+			a := answer{method: method}
+			request, err := http.NewRequest("POST", "http://"+addr+"/"+method, strings.NewReader(`{"responseSize":3,"fillUsername":true}`))
+			if err != nil {
+				a.err = err
+				answers <- a
+				return
+			}
+			request.Header.Set("Content-Type", "application/json")
+			request.Header.Set("Connect-Protocol-Version", "1")
+			response, err := http.DefaultClient.Do(request)
+			if err == nil {
+				var b []byte
+				b, err = io.ReadAll(response.Body)
+				a.body, a.code = string(b), response.StatusCode
+				response.Body.Close()
+			}
+			a.err = err
+			answers <- a
+		}()
+	}
+	select {
+	case a := <-answers:
+		t.Fatalf("answered before there is a backend: %+v", a)
+	case <-time.After(200 * time.Millisecond):
+	}
+	server := testServer(t)
+	l, err := net.Listen("tcp", target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = server.Serve(l) }() // ends with the test
+	for range 2 {
+		a := <-answers
+		want, code := `{"payload":{"body":"AAAA"}}`, 200
+		if a.method == "no.S/M" {
+			want, code = `{"code":"unimplemented","message":"JSON needs a schema`, 404
+		}
+		if a.err != nil || a.code != code || !strings.HasPrefix(a.body, want) {
+			t.Errorf("%+v", a)
+		}
+	}
+}

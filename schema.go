@@ -73,6 +73,7 @@ func (g *Gateway) SetDescriptorSets(sets ...[]byte) error {
 	}
 	g.schemas.set(g, given)
 	g.router.Changed()
+	g.held.Changed()
 	return nil
 }
 
@@ -105,6 +106,7 @@ func (g *Gateway) newWatcher(i int) *schema.Watcher {
 				g.warn("no schema by reflection", "backend", g.target(i), "error", err)
 			}
 			g.router.Changed()
+			g.held.Changed()
 			g.methods.settled()
 		},
 	})

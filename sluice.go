@@ -46,6 +46,7 @@ type Gateway struct {
 	calls    policy.Calls
 	backends []*backend.Backend
 	router   *backend.Router
+	held     *backend.SchemaWait // calls in JSON, until their methods are described
 	schemas  *schemas
 	methods  *restTable
 	mux      *mux.Server
@@ -106,9 +107,10 @@ func New(cfg Config) (*Gateway, error) {
 	for i, b := range g.backends {
 		handlers[i] = b
 	}
+	wait := backend.WaitConfig{Pending: g.schemaPending, HeldCalls: cfg.Limits.HeldCalls, ReadyTimeout: cfg.Timeouts.Ready}
+	g.held = backend.NewSchemaWait(wait)
 	g.router = backend.NewRouter(backend.RouterConfig{
-		Backends: handlers, Find: g.findBackend, Pending: g.schemaPending,
-		HeldCalls: cfg.Limits.HeldCalls, ReadyTimeout: cfg.Timeouts.Ready,
+		Backends: handlers, Find: g.findBackend, WaitConfig: wait,
 	})
 	if err := g.assemble(g.router); err != nil {
 		_ = g.Close()
@@ -176,7 +178,7 @@ func (g *Gateway) assemble(router rpc.Handler) error {
 	}
 	g.methods = methods
 	h = jsoncodec.New(h, jsoncodec.Options{
-		Messages: methods.messages, Pending: g.schemaPending,
+		Messages: methods.messages, Pending: g.schemaPending, Hold: g.held.Hold,
 		MaxMessage: cfg.Limits.MessageBytes, Ratio: cfg.Limits.DecompressionRatio, Reserve: g.budget.Reserve,
 	})
 	h = g.calls.Track(h)

@@ -27,7 +27,8 @@ type waiter struct {
 	call  *rpc.Call
 	hold  *rpc.Hold
 	retry *retry
-	avoid *conn // the connection that refused it last
+	avoid *conn                       // the connection that refused it last
+	look  func(last bool) rpc.Handler // of a SchemaWait
 
 	prev, next *waiter
 	queued     bool

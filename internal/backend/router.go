@@ -2,7 +2,6 @@ package backend
 
 import (
 	"strings"
-	"time"
 
 	"github.com/sluice-rpc/sluice/rpc"
 )
@@ -15,30 +14,20 @@ type RouterConfig struct {
 	// Find returns the index of the backend that has a service. It is called for every
 	// call if there are several backends, from any goroutine.
 	Find func(service string) (index int, known bool)
-	// Pending returns what the schema still waits for, such as the reflection of a
-	// backend: until it is "", calls of unknown services wait. Nil is never.
-	Pending func() string
-
-	HeldCalls    int           // calls that wait; 10000
-	ReadyTimeout time.Duration // how long a call without a deadline waits; 10 s, negative is never
+	// WaitConfig is about calls of unknown services.
+	WaitConfig
 }
 
 // A Router is an rpc.Handler that gives each call to the backend that has its
 // service.
 type Router struct {
-	cfg   RouterConfig
-	queue queue
+	cfg  RouterConfig
+	wait *SchemaWait
 }
 
 // NewRouter returns a Router.
 func NewRouter(cfg RouterConfig) *Router {
-	if cfg.HeldCalls <= 0 {
-		cfg.HeldCalls = 10000
-	}
-	duration(&cfg.ReadyTimeout, 10*time.Second, never)
-	r := &Router{cfg: cfg}
-	r.queue.limit = cfg.HeldCalls
-	return r
+	return &Router{cfg, NewSchemaWait(cfg.WaitConfig)}
 }
 
 // Service returns the service of "/service/method"; false if the path has another
@@ -69,7 +58,7 @@ func (r *Router) Start(call *rpc.Call, response rpc.Response) rpc.Request {
 	if i, known := r.find(service); known {
 		return r.cfg.Backends[i].Start(call, response)
 	}
-	if r.pending() == "" {
+	if r.wait.pending() == "" {
 		// Find and Pending are asked one after the other: the answer to the second may
 		// have come with news for the first.
 		if i, known := r.find(service); known {
@@ -77,7 +66,16 @@ func (r *Router) Start(call *rpc.Call, response rpc.Response) rpc.Request {
 		}
 		return refuse(call, response, r.unknown(call))
 	}
-	return r.hold(call, response)
+	return r.wait.Hold(call, response, "no backend is known to have method "+call.Method, func(last bool) rpc.Handler {
+		i, known := r.find(service)
+		switch {
+		case known:
+			return r.cfg.Backends[i]
+		case last:
+			return refusing(r.unknown(call))
+		}
+		return nil
+	})
 }
 
 func (r *Router) find(service string) (int, bool) {
@@ -88,61 +86,11 @@ func (r *Router) find(service string) (int, bool) {
 	return i, known && i >= 0 && i < len(r.cfg.Backends)
 }
 
-func (r *Router) pending() string {
-	if r.cfg.Pending == nil {
-		return ""
-	}
-	return r.cfg.Pending()
-}
-
 func (r *Router) unknown(call *rpc.Call) rpc.Status {
 	return rpc.Errorf(rpc.Unimplemented, "no backend is known to have method %s: with several backends the gateway needs "+
 		"descriptors or server reflection to route it, or the names of their services in its configuration", call.Method)
 }
 
-func (r *Router) hold(call *rpc.Call, response rpc.Response) rpc.Request {
-	w := &waiter{call: call}
-	w.hold = rpc.NewHold(call, response, func() { r.queue.remove(w) })
-	wait := r.cfg.ReadyTimeout
-	code := rpc.Unavailable
-	if !call.Deadline.IsZero() {
-		wait, code = time.Until(call.Deadline), rpc.DeadlineExceeded
-	}
-	expire := func() {
-		w.fail(rpc.Errorf(code, "no backend is known to have method %s: still waiting for %s", call.Method, r.pending()))
-	}
-	if !r.queue.add(w, false, wait, expire) {
-		w.fail(rpc.Errorf(rpc.ResourceExhausted, "too many calls wait for a schema already (limits.held_calls is %d)", r.cfg.HeldCalls))
-		return w.hold
-	}
-	r.Changed() // in case the schema came between our look and the queue
-	return w.hold
-}
-
 // Changed has the Router look again at the calls that wait. It is to be called when
 // Find or Pending would give other answers than before.
-func (r *Router) Changed() {
-	if r.queue.n.Load() == 0 {
-		return
-	}
-	over := r.pending() == ""
-	for _, w := range r.queue.all() {
-		service, _ := Service(w.call.Method)
-		i, known := r.find(service)
-		if !known && !over || !r.queue.remove(w) {
-			continue
-		}
-		if known {
-			w.hold.Release(r.cfg.Backends[i])
-		} else {
-			w.fail(r.unknown(w.call))
-		}
-	}
-}
-
-// refuse answers a call itself.
-func refuse(call *rpc.Call, response rpc.Response, st rpc.Status) rpc.Request {
-	h := rpc.NewHold(call, response, nil)
-	h.Fail(st)
-	return h
-}
+func (r *Router) Changed() { r.wait.Changed() }

@@ -50,10 +50,9 @@ func TestRouter(t *testing.T) {
 		one, two := &served{}, &served{}
 		known, pending := map[string]int{"a.A": 0, "bad": 7}, "server reflection of two.test:1"
 		r := NewRouter(RouterConfig{
-			Backends:  []rpc.Handler{one, two},
-			Find:      func(s string) (int, bool) { i, ok := known[s]; return i, ok },
-			Pending:   func() string { return pending },
-			HeldCalls: 4,
+			Backends:   []rpc.Handler{one, two},
+			Find:       func(s string) (int, bool) { i, ok := known[s]; return i, ok },
+			WaitConfig: WaitConfig{Pending: func() string { return pending }, HeldCalls: 4},
 		})
 		unary(t, r, &rpc.Call{Method: "/a.A/M"}).wantOK()
 

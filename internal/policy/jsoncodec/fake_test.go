@@ -124,6 +124,9 @@ type trial struct {
 	t       testing.TB
 	mem     memory
 	pending string
+	lacking string // what the call waits for
+	look    func(last bool) rpc.Handler
+	held    *rpc.Hold
 
 	// The backend's side.
 	late     bool // it ends a call that is canceled when the test says so
@@ -160,7 +163,19 @@ func (r *trial) start(of, encoding string) *trial {
 
 func (r *trial) startCall(c *rpc.Call) *trial {
 	h := New((*theBackend)(r), Options{
-		Messages: messages, Pending: func() string { return r.pending }, MaxMessage: maxMessage, Ratio: 100, Reserve: r.mem.reserve,
+		Messages: func(method string) (in, out *transcode.Message, written transcode.EncodeOptions) {
+			if r.pending != "" {
+				return nil, nil, written
+			}
+			return messages(method)
+		},
+		Pending: func() string { return r.pending },
+		Hold: func(c *rpc.Call, response rpc.Response, lacking string, look func(last bool) rpc.Handler) rpc.Request {
+			r.lacking, r.look = lacking, look
+			r.held = rpc.NewHold(c, response, nil)
+			return r.held
+		},
+		MaxMessage: maxMessage, Ratio: 100, Reserve: r.mem.reserve,
 	})
 	r.request = h.Start(c, (*theClient)(r))
 	r.request.Begin()

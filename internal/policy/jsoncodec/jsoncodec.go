@@ -27,6 +27,10 @@ type Options struct {
 	Messages func(method string) (in, out *transcode.Message, written transcode.EncodeOptions)
 	// Pending says what the schema still waits for, or "". Nil is nothing.
 	Pending func() string
+	// Hold has a call wait until look, which is asked when the schema has changed, returns
+	// who takes it. lacking says what it waits for. When nothing is pending any more look is
+	// asked for the last time, and returns somebody.
+	Hold func(c *rpc.Call, response rpc.Response, lacking string, look func(last bool) rpc.Handler) rpc.Request
 
 	MaxMessage int // bytes of one message, as JSON and as protobuf
 	Ratio      int // of decompression, at most
@@ -70,6 +74,12 @@ func (h *handler) Start(c *rpc.Call, response rpc.Response) rpc.Request {
 		return h.next.Start(c, response)
 	}
 	in, out, written := h.o.Messages(c.Method)
+	if in == nil {
+		if h.o.Pending != nil && h.o.Pending() != "" {
+			return h.hold(c, response)
+		}
+		in, out, written = h.o.Messages(c.Method) // the answer may have come with news
+	}
 	switch {
 	case in == nil:
 		if st := h.unknown(c); !st.OK() {
@@ -92,15 +102,20 @@ func (h *handler) Start(c *rpc.Call, response rpc.Response) rpc.Request {
 	return t
 }
 
+// hold has a call wait for the schema of its method.
+func (h *handler) hold(c *rpc.Call, response rpc.Response) rpc.Request {
+	return h.o.Hold(c, response, "JSON needs the schema of "+c.Method, func(last bool) rpc.Handler {
+		if in, _, _ := h.o.Messages(c.Method); in == nil && !last {
+			return nil
+		}
+		return h
+	})
+}
+
 // unknown is the status of a call whose method has no schema. gRPC's own clients that
 // ask for JSON may have a backend that speaks it, so theirs is OK; for those of Connect
 // the gateway is the server.
 func (h *handler) unknown(c *rpc.Call) rpc.Status {
-	if h.o.Pending != nil {
-		if pending := h.o.Pending(); pending != "" {
-			return rpc.Errorf(rpc.Unavailable, "JSON needs the schema of %s, and the gateway waits for %s", c.Method, pending)
-		}
-	}
 	if strings.HasPrefix(c.Protocol, "grpc") {
 		return rpc.Status{}
 	}

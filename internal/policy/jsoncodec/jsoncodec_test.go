@@ -83,19 +83,15 @@ func TestOthers(t *testing.T) {
 // TestRefused: what can't be served never reaches the backend.
 func TestRefused(t *testing.T) {
 	for name, c := range map[string]struct {
-		call    *rpc.Call
-		pending string
-		code    rpc.Code
-		words   string
+		call  *rpc.Call
+		code  rpc.Code
+		words string
 	}{
-		"no schema":                   {&rpc.Call{Method: unknown, Protocol: "connect"}, "", rpc.Unimplemented, "server reflection on the backend or give its descriptors by --schema"},
-		"no schema yet":               {&rpc.Call{Method: unknown, Protocol: "connect"}, "the services of a:1", rpc.Unavailable, "waits for the services of a:1"},
-		"no schema yet, gRPC":         {&rpc.Call{Method: unknown, Protocol: "grpc"}, "the services of a:1", rpc.Unavailable, "waits for the services of a:1"},
-		"compression that is unknown": {&rpc.Call{Method: method, Protocol: "grpc", Encoding: "lzw"}, "", rpc.Unimplemented, `"lzw": supported are gzip`},
+		"no schema":                   {&rpc.Call{Method: unknown, Protocol: "connect"}, rpc.Unimplemented, "server reflection on the backend or give its descriptors by --schema"},
+		"compression that is unknown": {&rpc.Call{Method: method, Protocol: "grpc", Encoding: "lzw"}, rpc.Unimplemented, `"lzw": supported are gzip`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newTrial(t)
-			r.pending = c.pending
 			c.call.Codec = "json"
 			r.startCall(c.call).give(env(0, []byte("{}")))
 			r.request.End()
@@ -106,6 +102,44 @@ func TestRefused(t *testing.T) {
 			}
 			if c.call.Encoding != "" && (r.head == nil || len(r.head.AcceptEncodings) < 3) {
 				t.Errorf("what is read is not said: %+v", r.head)
+			}
+		})
+	}
+}
+
+// TestHeld: a call waits while its method may yet be described, with what came of it.
+func TestHeld(t *testing.T) {
+	for name, c := range map[string]struct {
+		call  *rpc.Call
+		codec string // that reaches the backend, if any
+		code  rpc.Code
+	}{
+		"known then":           {&rpc.Call{Method: method, Protocol: "connect"}, "proto", rpc.OK},
+		"known then, gRPC":     {&rpc.Call{Method: method, Protocol: "grpc"}, "proto", rpc.OK},
+		"not known even then":  {&rpc.Call{Method: unknown, Protocol: "connect"}, "", rpc.Unimplemented},
+		"not known then, gRPC": {&rpc.Call{Method: unknown, Protocol: "grpc"}, "json", rpc.OK},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newTrial(t)
+			r.pending = "the services of a:1"
+			c.call.Codec = "json"
+			r.startCall(c.call).give(env(0, []byte(hello)))
+			if r.held == nil || r.lacking != "JSON needs the schema of "+c.call.Method || r.look(false) != nil || r.call != nil || r.status != nil {
+				t.Fatalf("%q, %+v, %v", r.lacking, r.call, r.status)
+			}
+			r.pending = ""
+			next := r.look(true)
+			if next == nil || !r.held.Release(next) {
+				t.Fatal("it is not let go")
+			}
+			if c.codec == "" {
+				if r.call != nil || r.status == nil || r.status.Code != c.code {
+					t.Errorf("%+v, %v", r.call, r.status)
+				}
+				return
+			}
+			if r.call == nil || r.call.Codec != c.codec || len(r.body) == 0 {
+				t.Errorf("%+v, got %q", r.call, r.body)
 			}
 		})
 	}
