@@ -393,13 +393,13 @@ func page(table string, long time.Duration) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `# Floods
 
-What %ssluice serve%s with its [default limits](reference/limits.md) makes of the known ways to abuse HTTP/2. Made by
+What %ssluice serve%s with its [default limits](reference/limits.md) makes of the known ways to abuse HTTP/2, and of some for WebSockets. Made by
 %sgo test -run TestFloods -update%s in %sconformance/%s, which %smake judges%s runs too; the attacks are in %sconformance/internal/attack%s.
 
 Every attack lasts %v, on so many connections at a time; when the gateway closes one, the attacker opens the next. It must not
 cost more than 64 MiB of resident memory (%sVmRSS%s every 50 ms, over the value before, which is that of a gateway that has had
 something to do), nor bring more calls to the backend than the limit of streams (250) for each of the attacker's connections. A victim that makes calls on a connection of its own, one
-after another, gets every answer. Attacks by frames have their connections ended with ENHANCE_YOUR_CALM, and their next ones wait. When the attacker is gone, so are its goroutines, its sockets and its calls. The test fails otherwise.
+after another, gets every answer. Attacks by frames have their connections ended with ENHANCE_YOUR_CALM, and their next ones wait; those by frames of WebSockets have theirs closed with 1008 or 1009. When the attacker is gone, so are its goroutines, its sockets and its calls. The test fails otherwise.
 
 The victim's 99th percentile, before the attack and during it, is printed and no reason to fail. The aim is a ratio of 3. All of
 attackers, victim, gateway and backend run on this machine, so the ratio holds their fight for its processors too;

@@ -56,7 +56,7 @@ func download(n int, size int32) []byte {
 
 // All are the attacks.
 func All() []Attack {
-	return []Attack{
+	return append([]Attack{
 		{"rapid reset", "HEADERS and RST_STREAM(CANCEL) back to back (CVE-2023-44487)", 4, ends,
 			h2(options{}, repeat(func(c *conn, _ int) error {
 				id, _ := c.open(unary, false)
@@ -251,7 +251,7 @@ func All() []Attack {
 				}
 				return c.step(1)
 			}))},
-	}
+	}, sockets()...)
 }
 
 // uploads sends as much as the gateway takes on as many streams as it takes.

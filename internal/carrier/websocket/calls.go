@@ -152,7 +152,7 @@ func (s *calls) refuse(err *wire.Error) bool {
 	case s.many || s.only != nil:
 		return false
 	default:
-		s.fail(0, st)
+		s.answer(0, st)
 	}
 	return true
 }
@@ -341,9 +341,15 @@ func (s *calls) request(block []byte) (*exchange.RequestHead, *rpc.Status) {
 
 // fail answers what becomes no call with its status.
 func (s *calls) fail(id uint32, st rpc.Status) {
+	s.k.s.hit(st.Message)
+	s.answer(id, st)
+}
+
+func (s *calls) answer(id uint32, st rpc.Status) {
 	k := s.k
 	k.mu.Lock()
 	if s.many {
+		k.hollow++ // who makes calls in vain pays for them
 		k.message(nil, 0, statusFrame(binary.BigEndian.AppendUint32(nil, id|lastBit), &st), true)
 		k.flush()
 		return

@@ -102,8 +102,8 @@ func TestCallFields(t *testing.T) {
 				}
 				got = strings.Join(lines, " ")
 			}
-			if got != tc.want || status != tc.status {
-				t.Errorf("got %q, status %q", got, status)
+			if got != tc.want || status != tc.status || slices.Equal(d.hits, []string{"header_bytes"}) != (status == "8") {
+				t.Errorf("got %q, status %q, limits hit: %q", got, status, d.hits)
 			}
 			d.bye(1000).finish()
 		})
@@ -167,6 +167,9 @@ func TestCallEnds(t *testing.T) {
 			}
 			if got := strings.Join(last, ","); got != tc.want {
 				t.Errorf("got %q, want %q", got, tc.want)
+			}
+			if named := strings.Contains(tc.want, "limits."); (len(d.hits) == 1) != named || named && !strings.Contains(tc.want, "limits."+d.hits[0]) {
+				t.Errorf("limits hit: %q", d.hits)
 			}
 			d.finish()
 			if s := q.WaitDone(t); s.Reset != (tc.reset != 0) || s.Code != tc.reset {
@@ -388,6 +391,17 @@ func TestMultiplexed(t *testing.T) {
 			t.Errorf("%d calls, want 4", n)
 		}
 		d.bye(1000).finish()
+	})
+	bubble(t, "far too many", exchangetest.Script{}, func(t *testing.T, d *dialer, carrier string) {
+		d.dial(carrier, "/a.B/C", Multiplexed)
+		for n := range uint32(106) {
+			d.binary(id(n, "grpc-websockets-path: a.B/C"))
+		}
+		if got := d.got(); len(got) != 101+4+1 || !strings.HasPrefix(got[len(got)-1], "close 1008 too many frames of no use") {
+			t.Errorf("%d frames, %q last", len(got), got[len(got)-1])
+		}
+		time.Sleep(2 * time.Second)
+		d.finish()
 	})
 	bubble(t, "cut", exchangetest.Script{}, func(t *testing.T, d *dialer, carrier string) {
 		d.dial(carrier, "/a.B/C", Multiplexed).binary(id(1, "grpc-websockets-path: a.B/C"))

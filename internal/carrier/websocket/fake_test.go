@@ -32,6 +32,7 @@ type dialer struct {
 
 	mu       sync.Mutex
 	reserved int
+	hits     []string // limits
 }
 
 func newDialer(t *testing.T, script exchangetest.Script) *dialer {
@@ -48,6 +49,7 @@ func newDialer(t *testing.T, script exchangetest.Script) *dialer {
 			d.reserved += n
 			return true
 		},
+		LimitHit: func(name string) { d.hits = append(d.hits, name) },
 	}
 	return d
 }

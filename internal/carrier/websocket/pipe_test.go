@@ -125,6 +125,9 @@ func TestPipeEnds(t *testing.T) {
 			if last != tc.frame {
 				t.Errorf("the last frame is %q, want %q", last, tc.frame)
 			}
+			if named := strings.Contains(tc.frame, "limits."); (len(d.hits) == 1) != named || named && !strings.Contains(tc.frame, "limits."+d.hits[0]) {
+				t.Errorf("limits hit: %q", d.hits)
+			}
 			a := d.finish()
 			s := q.WaitDone(t)
 			if s.Reset != (tc.code != 0) || s.Code != tc.code || a.Broken != tc.broken {

@@ -50,6 +50,8 @@ type Options struct {
 	// Reserve takes n bytes of the gateway's memory for what has to be kept, or gives them
 	// back if n is negative. It says false if there are none. Nil is no bound.
 	Reserve func(n int) bool
+	// LimitHit is told the name of a limit that was passed. Nil is nobody.
+	LimitHit func(name string)
 }
 
 // A Server is the handler of handshakes that it takes.
@@ -68,6 +70,9 @@ func New(o Options) *Server {
 	}
 	if o.Reserve == nil {
 		o.Reserve = func(int) bool { return true }
+	}
+	if o.LimitHit == nil {
+		o.LimitHit = func(string) {}
 	}
 	if o.After == nil {
 		o.After = func(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop }
@@ -215,6 +220,14 @@ func (s *Server) Drain() {
 	s.mu.Unlock()
 	for _, k := range sockets {
 		k.session.drain()
+	}
+}
+
+// hit counts the limit that a reason names, if it names one: "… (limits.message_bytes)".
+func (s *Server) hit(reason string) {
+	_, name, _ := strings.Cut(reason, "(limits.")
+	if name, _, named := strings.Cut(name, ")"); named {
+		s.o.LimitHit(name)
 	}
 }
 

@@ -149,6 +149,7 @@ var errMemory = &wire.Error{Code: wire.InternalError, Reason: "the gateway's buf
 // refuse ends a socket for what came. What comes after is not read.
 func (k *socket) refuse(err *wire.Error) {
 	k.deaf = true
+	k.s.hit(err.Reason)
 	if !k.session.refuse(err) {
 		k.leave(func(b []byte) []byte { return k.enc.Close(b, err.Code, err.Reason) }, &ending{}, exchange.Disconnected)
 	}
