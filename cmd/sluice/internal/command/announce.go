@@ -156,6 +156,7 @@ func (in *instance) tryNext(st sluice.Status) []string {
 	addr := shown(in.plain)
 	if in.demo != nil {
 		return []string{
+			"open http://" + addr + "/ in a browser",
 			"curl http://" + addr + "/v1/echo/hello",
 			"curl -H 'Accept: text/event-stream' 'http://" + addr + "/v1/ticker?count=3'",
 			grpcurl + " -plaintext " + addr + " " + demo.Service + "/Ticker",

@@ -55,6 +55,7 @@ func (a *app) run(c *config.Config, warnings []string, d *demo.Server, adjust fu
 	if d != nil { // the user's own go before them
 		own := sluice.HTTPRulesFile{Name: "the demo", Data: demo.HTTPRules}
 		p.gateway.REST.HTTPRules = append([]sluice.HTTPRulesFile{own}, p.gateway.REST.HTTPRules...)
+		p.gateway.Handlers = demo.Page()
 	}
 	if adjust != nil {
 		adjust(in, p)

@@ -7,7 +7,6 @@ export type Field = readonly [name: string, value: string];
 
 // RFC 9110, section 5.6.2. A colon in front is of the protocol.
 const fieldName = /^:?[!#$%&'*+\-.^_`|~0-9a-z]+$/;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const control = /[\x00-\x08\x0a-\x1f\x7f]/;
 
 /** encodeFields returns a block. It throws a TypeError if a field can't be in one. */

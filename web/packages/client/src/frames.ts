@@ -165,7 +165,7 @@ export function createDecoder(form: Form, frame: (call: number, frame: Frame) =>
 		feed(b) {
 			if (failed) throw failed;
 			try {
-				for (let at = 0; at < b.length; ) {
+				for (let at = 0; at < b.length;) {
 					const inside = left > 0;
 					const n = Math.min(inside ? left : header.length - have, b.length - at);
 					const part = b.subarray(at, at + n);

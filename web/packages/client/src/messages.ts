@@ -18,7 +18,7 @@ export function createScanner(): Scanner {
 	let left = 0; // of a message
 	return {
 		scan(b) {
-			for (let at = 0; at < b.length; ) {
+			for (let at = 0; at < b.length;) {
 				if (left > 0) {
 					const n = Math.min(left, b.length - at);
 					left -= n;

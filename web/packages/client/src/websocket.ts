@@ -16,10 +16,7 @@ export interface WebSocketLike {
 /** WebSocketOptions are those of createWebSocket. */
 export interface WebSocketOptions {
 	/** The constructor, for platforms that have none, such as Node before 22: that of npm ws. */
-	readonly WebSocket?: new (
-		url: string,
-		protocols: string[],
-	) => WebSocketLike;
+	readonly WebSocket?: new (url: string, protocols: string[]) => WebSocketLike;
 	/** A token that becomes authorization of all calls, for proxies that look at the handshake. Others see it in their logs. */
 	readonly token?: string;
 	/** How long it may take to connect: 5000 ms if missing. */

@@ -29,9 +29,9 @@ const elsewhereCode = 7;
 
 /** streamError makes the error that carries a code. Browsers have one form of the constructor, the newer standard the other. */
 function streamError(code: number): unknown {
-	const E = globalThis.WebTransportError as unknown as new (
-		...args: unknown[]
-	) => { readonly streamErrorCode: number | null };
+	const E = globalThis.WebTransportError as unknown as new (...args: unknown[]) => {
+		readonly streamErrorCode: number | null;
+	};
 	if (!E) return undefined;
 	const made = new E({ message: "", streamErrorCode: code });
 	return made.streamErrorCode === code ? made : new E("", { source: "stream", streamErrorCode: code });

@@ -1,0 +1,31 @@
+// The browsers that judge, in one form.
+import { chromium } from "playwright-core";
+import { launch as launchFirefox } from "./firefox.js";
+
+const timeout = 60_000;
+
+async function launchChromium(executablePath, args) {
+	const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", ...args], timeout });
+	const context = await browser.newContext({ ignoreHTTPSErrors: true });
+	return {
+		newPage: async () => {
+			const page = await context.newPage();
+			const devtools = await context.newCDPSession(page);
+			page.onResponse = async (take) => {
+				await devtools.send("Network.enable");
+				devtools.on("Network.responseReceived", ({ response: { url, protocol } }) => take({ url, protocol }));
+			};
+			return page;
+		},
+		close: () => browser.close(),
+	};
+}
+
+/**
+ * The browsers by name. Each is launched with the path of its program. A page has goto, evaluate and
+ * close as in Playwright, and onResponse(take), which hears {url, protocol} of what it gets.
+ */
+export const browsers = {
+	Chromium: (executablePath, { args = [] } = {}) => launchChromium(executablePath, args),
+	Firefox: (executablePath, { prefs = {} } = {}) => launchFirefox({ executablePath, timeout, prefs }),
+};

@@ -1,0 +1,89 @@
+// The page of sluice demo, in Chromium and Firefox as they come: a bidirectional call over each carrier, which goes on
+// when its connection is cut, and when it is moved to another carrier.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { browsers } from "./browsers.js";
+
+function variable(name) {
+	const value = process.env[name];
+	if (!value) throw new Error(`${name} is not set: page_test.go runs this`);
+	return value;
+}
+
+const url = variable("PAGE_URL");
+const programs = { Chromium: variable("PAGE_CHROMIUM"), Firefox: variable("PAGE_FIREFOX") };
+const carriers = ["websocket", "webtransport", "duplex-streaming", "duplex", "long-poll"];
+
+// What follows runs in the page.
+
+const state = () => {
+	const text = (id) => document.getElementById(id).textContent;
+	return {
+		carrier: text("state"),
+		connections: Number(text("connections")),
+		sent: Number(text("sent")),
+		answered: Number(text("answered")),
+		wrong: Number(text("wrong")),
+		last: document.getElementById("messages").lastElementChild?.textContent ?? "",
+		log: [...document.getElementById("log").children].slice(-12).map((e) => e.textContent),
+	};
+};
+const choose = (name) => document.querySelector(`input[value="${name}"]`).click();
+const press = (id) => document.getElementById(id).click();
+const say = (text) => {
+	document.getElementById("text").value = text;
+	document.getElementById("form").requestSubmit();
+};
+
+for (const [name, launch] of Object.entries(browsers)) {
+	describe(name, { timeout: 120_000 }, () => {
+		let browser, page;
+
+		/** until waits for the page to be as it should. */
+		const until = async (what, good) => {
+			let now;
+			for (const end = Date.now() + 15_000; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 20))) {
+				now = await page.evaluate(state);
+				if (good(now)) return now;
+			}
+			assert.fail(`${what}: ${JSON.stringify(now, undefined, 1)}`);
+		};
+
+		before(async () => {
+			browser = await launch(programs[name]);
+			page = await browser.newPage();
+			await page.goto(url);
+			await until("the first answer", (s) => s.answered === 1);
+		}, { timeout: 60_000 });
+
+		after(() => browser?.close(), { timeout: 15_000 });
+
+		for (const carrier of carriers) {
+			test(`${name}, ${carrier}: the call goes on there, and after a cut`, async () => {
+				await page.evaluate(choose, carrier);
+				const before = await until("the other carrier", (s) => s.carrier === carrier);
+				await page.evaluate(say, `over ${carrier}`);
+				await until("an answer", (s) => s.last === `${before.sent + 1}  you said: over ${carrier}` && s.answered === s.sent);
+
+				await page.evaluate(press, "run");
+				for (let cuts = 1; cuts <= 3; cuts++) {
+					const { answered } = await page.evaluate(state);
+					await until("more answers", (s) => s.answered > answered + 3);
+					await page.evaluate(press, "cut");
+					await until("another connection", (s) => s.connections >= before.connections + cuts && s.carrier === carrier);
+				}
+				await page.evaluate(press, "run");
+				const { wrong, sent } = await until("all answers", (s) => s.answered === s.sent);
+				assert.equal(wrong, 0, "nothing is lost, doubled or out of order");
+				assert.ok(sent >= before.sent + 12);
+			});
+		}
+
+		test(`${name}: the call ends, and another one begins`, async () => {
+			await page.evaluate(press, "end");
+			await until("the end", (s) => s.last === "the call has ended: OK");
+			await page.evaluate(say, "again");
+			await until("an answer", (s) => s.last === "1  you said: again" && s.sent === 1);
+		});
+	});
+}
