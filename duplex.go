@@ -47,7 +47,7 @@ func (g *Gateway) messagesOf(method string) (t duplex.Types, ok bool) {
 func newMux(g *Gateway, protocols exchange.Handler) *mux.Server {
 	cfg := &g.cfg
 	o := mux.Options{
-		Next: protocols, Work: g.work, Node: cfg.Duplex.Node,
+		Next: protocols, Method: g.schemas.lookup, Work: g.work, Node: cfg.Duplex.Node,
 		MaxCalls: cfg.Limits.StreamsPerConn, MaxFields: cfg.Limits.HeaderBytes, MaxMessage: cfg.Limits.MessageBytes, Abuse: cfg.Limits.ConnAbuse,
 		Ping: cfg.Duplex.Ping, Detach: cfg.Duplex.Detach,
 		MaxWaitingAll: cfg.Limits.WaitingCalls, MaxWaiting: cfg.Limits.StreamsPerConn, MaxWaitingBytes: cfg.Limits.WaitingBytes,

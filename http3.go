@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 
-	"github.com/sluice-rpc/sluice/internal/carrier/mux"
 	"github.com/sluice-rpc/sluice/internal/exchange"
 	"github.com/sluice-rpc/sluice/internal/netio"
 )
@@ -77,7 +76,7 @@ func (g *Gateway) startHTTP3() (err error) {
 	}
 	var sessions exchange.SessionHandler
 	if g.cfg.Duplex.Path != off {
-		sessions = muxSessions{g.mux}
+		sessions = g.mux
 		g.riding = append(g.riding, riding{
 			Name: carrierWebTransport, Protocol: exchange.PipeMux, URL: g.cfg.Duplex.Path, Ticket: g.cfg.Duplex.Path + ticketPath})
 	}
@@ -88,19 +87,3 @@ func (g *Gateway) startHTTP3() (err error) {
 	})
 	return err
 }
-
-// muxSessions gives sessions of WebTransport to the mux.
-type muxSessions struct{ m *mux.Server }
-
-// StartSession implements [exchange.SessionHandler].
-func (h muxSessions) StartSession(head *exchange.RequestHead, s exchange.Session) exchange.SessionServer {
-	return muxSession{h.m.Session(head, s.Control)}
-}
-
-type muxSession struct{ *mux.Session }
-
-// Datagram implements [exchange.SessionServer].
-func (muxSession) Datagram([]byte) {}
-
-// Done implements [exchange.SessionServer].
-func (x muxSession) Done() { x.Close() }

@@ -22,9 +22,15 @@ import (
 // session opens one.
 func (g *gateway) session(t *testing.T) *webtransport.Session {
 	t.Helper()
+	return g.sessionVia(t, g.addr)
+}
+
+// sessionVia opens one at another address.
+func (g *gateway) sessionVia(t *testing.T, addr string) *webtransport.Session {
+	t.Helper()
 	tc := g.client.Clone()
 	tc.NextProtos = []string{"h3"}
-	q, err := quic.DialAddr(t.Context(), g.addr, tc, &quic.Config{EnableDatagrams: true, EnableStreamResetPartialDelivery: true})
+	q, err := quic.DialAddr(t.Context(), addr, tc, &quic.Config{EnableDatagrams: true, EnableStreamResetPartialDelivery: true})
 	if err != nil {
 		t.Fatal(err)
 	}

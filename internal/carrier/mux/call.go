@@ -42,6 +42,8 @@ type call struct {
 	last    *bool // close it then, which says whether it was delivered
 	void    bool  // nothing more is handed over: the request was reset, or is over
 
+	lossy *lossy // has messages that may be lost, else nil
+
 	// Down.
 	send      duplex.Sender
 	head      []byte // field block of HEADERS, nil is none
@@ -107,13 +109,21 @@ func (l *link) headers(n uint32, payload []byte) error {
 		c.unregister()
 		return nil
 	}
+	y := l.s.agree(l.conn, path, list)
+	if y != nil && !l.conn.enlist(y.number, c) {
+		y = nil // another call has the number
+	}
 	c.mu.Lock()
+	c.lossy = y
 	c.send.Keep = c.resumable()
 	if c.epoch == epoch { // else somebody has resumed it already
 		c.link = l
 		if !l.attach(c, n) { // the link was cut
 			c.link = nil
 		}
+	}
+	if c.link != l {
+		c.lossy.stop()
 	}
 	c.unlock()
 	next := l.s.o.Next.Start(&head, c)
@@ -183,6 +193,9 @@ func (c *call) data(l *link, b []byte) error {
 		c.mu.Unlock()
 		return nil
 	}
+	if c.lossy != nil {
+		c.lossy.follow(b)
+	}
 	c.handOver(b)
 	return nil
 }
@@ -218,7 +231,7 @@ func (c *call) pump(b []byte) {
 		}
 		switch {
 		case c.void:
-			c.take(len(b))
+			c.took(len(b))
 		case len(b) > 0:
 			c.unlock()
 			c.next.Data(b)
@@ -285,6 +298,14 @@ func (c *call) take(n int) {
 		c.owes = true
 		c.link.owe(c)
 	}
+}
+
+// took is take of what the request was given, in which there may be datagrams. The lock is held.
+func (c *call) took(n int) {
+	if c.lossy != nil && n > 0 {
+		n = c.lossy.taken(n)
+	}
+	c.take(n)
 }
 
 // pay sends the CREDIT that was put off.
@@ -373,6 +394,7 @@ func (c *call) leave() {
 	if l := c.link; l != nil {
 		c.queued(l, l.detach(c, c.n))
 	}
+	c.lossy.stop()
 	c.link, c.ready, c.owes = nil, false, false
 }
 
@@ -414,7 +436,7 @@ func (c *call) fail(st rpc.Status) {
 	if c.end == nil {
 		c.send.Free()
 		c.account()
-		c.end = fields.Append(nil, grpc.AppendStatus(nil, st))
+		c.end = fields.Append(c.lossy.appendSent(nil), grpc.AppendStatus(nil, st))
 		c.wake()
 	}
 	c.unlock()
@@ -443,7 +465,7 @@ func (c *call) Head(h *exchange.ResponseHead, end bool) {
 	}
 	c.mu.Lock()
 	if !c.mute && c.end == nil {
-		c.head = fields.Append(make([]byte, 0, 64), list)
+		c.head = fields.Append(c.lossy.appendAgreed(make([]byte, 0, 64)), list)
 		c.wake()
 	}
 	c.unlock()
@@ -457,10 +479,16 @@ func (c *call) Data(b []byte) {
 		c.next.Credit(len(b))
 		return
 	}
-	c.send.Write(b)
+	var grams grams
+	if c.lossy != nil {
+		grams = c.lossy.send(b, c.send.Write)
+	} else {
+		c.send.Write(b)
+	}
 	ok := c.account()
 	c.wake()
 	c.unlock()
+	grams.send(c.next)
 	if !ok {
 		c.s.o.LimitHit("buffer_bytes")
 		c.fail(rpc.Status{Code: rpc.ResourceExhausted, Message: "the gateway's buffers are full (limits.buffer_bytes)"})
@@ -487,7 +515,7 @@ func (c *call) Reset(code exchange.Code, cause error) {
 // Credit implements [exchange.Response].
 func (c *call) Credit(n int) {
 	c.mu.Lock()
-	c.take(n)
+	c.took(n)
 	c.unlock()
 }
 
@@ -496,7 +524,10 @@ func (c *call) finish(list []exchange.Field) {
 	c.mu.Lock()
 	c.ended, c.void = true, true
 	if c.end == nil {
-		c.end = fields.Append(make([]byte, 0, 64), list)
+		if c.lossy != nil {
+			c.lossy.flush(c.send.Write) // a message that was cut has to be seen as such
+		}
+		c.end = fields.Append(c.lossy.appendSent(make([]byte, 0, 64)), list)
 	}
 	c.wake()
 	gone, acked := c.mute || c.acked || c.sentEnd && !c.resumable(), c.acked

@@ -22,7 +22,10 @@ type connection struct {
 	head   exchange.RequestHead // of the request that opened it
 	ping   int64                // milliseconds, of WELCOME
 
+	session exchange.Session // whose calls have pipes of their own, else nil
+
 	mu      sync.Mutex
+	lossy   map[uint64]*call // by the number of their datagrams
 	hello   []exchange.Field // defaults of calls
 	abuse   int
 	abuseAt time.Time

@@ -20,6 +20,7 @@ import (
 	"github.com/sluice-rpc/sluice/internal/exchange"
 	"github.com/sluice-rpc/sluice/internal/netio"
 	"github.com/sluice-rpc/sluice/internal/wire/duplex"
+	"github.com/sluice-rpc/sluice/rpc"
 )
 
 // Options are what a Server needs to know. Zero is the default that is named, or none.
@@ -31,6 +32,8 @@ type Options struct {
 	After func(d time.Duration, f func()) (stop func() bool)       // time.AfterFunc
 	Log   func(msg string, args ...any)                            // for operators; may be nil
 	Who   func(head *exchange.RequestHead) (who string, err error) // who makes a call, "" if that is not known; may be nil
+
+	Method func(path string) *rpc.Method // what is known of a method; may be nil
 
 	Node string   // the name of this gateway
 	Key  [32]byte // seals tickets; the same on all nodes. Random if zero
@@ -136,11 +139,10 @@ type Session struct {
 	send func(frames []byte)
 }
 
-// Session begins a connection. send writes frames on the pipe that only the server writes; it
-// may be called from any goroutine, one at a time, and never after Close has returned. The Session serves the pipes
-// of the connection.
-func (s *Server) Session(head *exchange.RequestHead, send func(frames []byte)) *Session {
-	x := &Session{s: s, conn: s.connect(head), send: send}
+// StartSession implements [exchange.SessionHandler]. The Session serves the pipes of the connection.
+func (s *Server) StartSession(head *exchange.RequestHead, carrier exchange.Session) exchange.SessionServer {
+	x := &Session{s: s, conn: s.connect(head), send: carrier.Control}
+	x.conn.session = carrier
 	s.mu.Lock()
 	s.sessions[x] = struct{}{}
 	draining, grace := s.draining, s.grace
@@ -162,8 +164,8 @@ func (x *Session) Start(_ *exchange.RequestHead, response exchange.Response) exc
 	return l
 }
 
-// Close ends the Session, whose pipes the carrier ends.
-func (x *Session) Close() {
+// Done implements [exchange.SessionServer].
+func (x *Session) Done() {
 	x.s.mu.Lock()
 	delete(x.s.sessions, x)
 	x.s.mu.Unlock()

@@ -535,7 +535,7 @@ func TestSession(t *testing.T) {
 	control := newPeer(t, duplex.CallForm)
 	control.q = nopRequest{}
 	h := pipeHead
-	x := s.Session(&h, control.Data)
+	x := s.StartSession(&h, &fakeSession{control: control})
 	control.want("0 WELCOME")
 	open := func() *peer {
 		p := newPeer(t, duplex.CallForm)
@@ -582,7 +582,7 @@ func TestSession(t *testing.T) {
 	}
 	s.Drain(0)
 	control.want("0 GOAWAY reason: the gateway is shutting down")
-	x.Close()
+	x.Done()
 }
 
 type nopRequest struct{ exchange.Request }
