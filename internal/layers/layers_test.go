@@ -49,8 +49,8 @@ var table = map[string]int{
 
 	"":           5, // the root: the public library
 	"h3":         6, // opt-in, plugged into the root
-	"client":     5,
-	"client/...": 6, // carriers that link more
+	"client":     4, // beside what it talks to
+	"client/...": 5, // carriers that link more
 	"cmd/sluice": 8,
 
 	"cmd/sluice/internal/...":         6, // parts of the command

@@ -1,4 +1,4 @@
-// Package command is the command line: serve, demo, check, routes, openapi, trust and version. It turns a
+// Package command is the command line: serve, demo, check, routes, openapi, call, trust and version. It turns a
 // config.Config into a running gateway with its listeners, its admin server and its
 // end, and tells people in words what is going on and what to do.
 //
@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/sluice-rpc/sluice/cmd/sluice/internal/call"
 	"github.com/sluice-rpc/sluice/cmd/sluice/internal/config"
 )
 
@@ -57,6 +58,9 @@ func (a *app) main(args []string) int {
 	if err == nil {
 		return 0
 	}
+	if failed, ok := errors.AsType[call.Failed](err); ok {
+		return exitStatus + int(failed.Code) // it was printed
+	}
 	fmt.Fprintln(a.stderr, "sluice: "+err.Error())
 	var usage usageError
 	if errors.As(err, &usage) {
@@ -82,7 +86,7 @@ func (a *app) root() *cobra.Command {
 		},
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(a.serve(), a.demo(), a.check(), a.routes(), a.openapi(), a.trust(), a.version(), a.grpcwebproxy())
+	root.AddCommand(a.serve(), a.demo(), a.check(), a.routes(), a.openapi(), a.call(), a.trust(), a.version(), a.grpcwebproxy())
 	root.SetFlagErrorFunc(flagError)
 	return root
 }
@@ -100,7 +104,7 @@ func unknownCommand(root *cobra.Command, word string) error {
 	if near := config.Nearest(word, names); near != "" {
 		return usagef("unknown command %q: did you mean `sluice %s`?", word, near)
 	}
-	return usagef("unknown command %q: there are serve, demo, check, routes, openapi, trust, grpcwebproxy and version", word)
+	return usagef("unknown command %q: there are serve, demo, check, routes, openapi, call, trust, grpcwebproxy and version", word)
 }
 
 // flagError says which flag was most likely meant.

@@ -47,7 +47,7 @@ func TestReference(t *testing.T) {
 	}
 	var help bytes.Buffer
 	a := &app{stdout: &help, stderr: io.Discard}
-	for _, name := range []string{"serve", "demo", "check", "routes", "openapi", "trust", "grpcwebproxy", "version"} {
+	for _, name := range []string{"serve", "demo", "check", "routes", "openapi", "call", "trust", "grpcwebproxy", "version"} {
 		help.WriteString("## sluice " + name + "\n\n```\n")
 		if code := a.main([]string{name, "--help"}); code != 0 {
 			t.Fatalf("%s --help: exit code %d", name, code)
