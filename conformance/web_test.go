@@ -217,6 +217,8 @@ func (w *webBackend) serve(_ any, stream grpc.ServerStream) error {
 		err = w.echo(stream, in, request, response)
 	case "Ticker":
 		err = w.ticker(stream, request, response)
+	case "EchoBytes":
+		err = echoBytes(stream, request)
 	default:
 		err = status.Error(codes.Unimplemented, path)
 	}
@@ -305,6 +307,21 @@ func (w *webBackend) chat(stream grpc.ServerStream, request, response *dynamicpb
 		set(response, "text", request.Get(field(request, "text")))
 		set(response, "number", protoreflect.ValueOfUint32(n))
 		if err := stream.SendMsg(response); err != nil {
+			return err
+		}
+	}
+}
+
+// echoBytes answers each message with itself.
+func echoBytes(stream grpc.ServerStream, m *dynamicpb.Message) error {
+	for {
+		switch err := stream.RecvMsg(m); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+		if err := stream.SendMsg(m); err != nil {
 			return err
 		}
 	}

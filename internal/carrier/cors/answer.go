@@ -10,8 +10,9 @@ import (
 // maxAge is how long browsers may remember a preflight, in seconds; Chromium's maximum.
 const maxAge = "7200"
 
-// allowMethods is all that calls are made with.
-const allowMethods = "GET, POST"
+// allowMethods is all that calls are made with: rules of REST have all of them, and
+// a page leaves HTTP duplex by DELETE.
+const allowMethods = "GET, POST, PUT, PATCH, DELETE"
 
 // allowHeaders is for preflights that ask for nothing that could be answered.
 // Authorization has to be named, since "*" does not cover it.

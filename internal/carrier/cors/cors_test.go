@@ -229,7 +229,7 @@ func TestPreflight(t *testing.T) {
 				t.Errorf("%+v", a)
 			}
 			if a.Get("access-control-allow-origin") != c.allow || a.Get("access-control-allow-credentials") != c.credentials ||
-				a.Get("access-control-allow-headers") != c.headers || a.Get("access-control-allow-methods") != "GET, POST" || a.Get("access-control-max-age") != "7200" {
+				a.Get("access-control-allow-headers") != c.headers || a.Get("access-control-allow-methods") != "GET, POST, PUT, PATCH, DELETE" || a.Get("access-control-max-age") != "7200" {
 				t.Errorf("%v", a.Fields)
 			}
 			if v := a.Get("vary"); v != "Origin, Access-Control-Request-Method, Access-Control-Request-Headers" {

@@ -1,0 +1,125 @@
+// npm http2-duplex, as it comes, is a client of raw sessions of HTTP duplex: in Chromium on a page of another origin, with a POST for each
+// chunk and with one streaming POST, and in Node over one connection of HTTP/2 and over HTTP/1.1.
+import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import { connect } from "node:http2";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { build } from "esbuild";
+import { chromium } from "playwright-core";
+import { cases } from "./duplex-cases.js";
+import { env } from "./env.js";
+
+process.env.NODE_TLS_REJECT_UNAUTHORIZED = "0"; // the certificate is the test's own
+
+const path = "/sluice/v1/raw/sluice.demo.v1.Demo/EchoBytes";
+const limit = { timeout: 30_000 };
+
+/** bundle makes a script of the page, as the package's own tests do for browsers. */
+async function bundle(format) {
+	const result = await build({
+		entryPoints: [new URL("duplex-page.js", import.meta.url).pathname],
+		bundle: true, write: false, format, target: "es2022", define: { global: "globalThis" },
+		alias: { stream: "stream-browserify", buffer: "buffer/", events: "events/" },
+		inject: [new URL("duplex-process.js", import.meta.url).pathname],
+	});
+	return result.outputFiles[0].text;
+}
+
+let browser, page, server, directory, session;
+
+before(async () => {
+	const script = await bundle("iife");
+	server = createServer((request, response) => {
+		const isScript = request.url === "/page.js";
+		response.setHeader("content-type", isScript ? "text/javascript" : "text/html; charset=utf-8");
+		response.end(isScript ? script : `<!doctype html><link rel="icon" href="data:,"><script src="/page.js"></script>`);
+	});
+	await new Promise((resolve, reject) => server.once("error", reject).listen(env.listedPort, "127.0.0.1", resolve));
+	browser = await chromium.launch({ executablePath: env.chromium, args: ["--no-sandbox"], timeout: 30_000 });
+	const context = await browser.newContext({ ignoreHTTPSErrors: true });
+	context.setDefaultTimeout(25_000);
+	page = await context.newPage();
+	await page.goto(`http://127.0.0.1:${env.listedPort}`);
+
+	directory = await mkdtemp(join(tmpdir(), "sluice-duplex-"));
+	const file = join(directory, "client.mjs");
+	await writeFile(file, await bundle("esm"));
+	await import(file);
+	// The package asks new Request("") what it supports. A page has a URL of its own for that.
+	const { Request } = globalThis;
+	globalThis.Request = class extends Request {
+		constructor(url, options) {
+			super(url || env.http, options);
+		}
+	};
+	session = connect(env.https);
+	session.setMaxListeners(0);
+}, { timeout: 60_000 });
+
+after(async () => {
+	session?.close();
+	session?.destroy();
+	await browser?.close();
+	server?.close();
+	server?.closeAllConnections();
+	if (directory) await rm(directory, { recursive: true });
+}, { timeout: 15_000 });
+
+/** fetchOverHTTP2 is as much of fetch as the package wants, over one connection of HTTP/2. */
+function fetchOverHTTP2(url, { method = "GET", headers = {}, body, signal } = {}) {
+	const { pathname, search } = new URL(url);
+	return new Promise((resolve, reject) => {
+		const names = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), String(value)]));
+		if (body) names["content-length"] = String(body.length);
+		const stream = session.request({ ":method": method, ":path": pathname + search, ...names }, { endStream: !body });
+		const abort = () => stream.close(8);
+		signal?.addEventListener("abort", abort);
+		stream.on("close", () => signal?.removeEventListener("abort", abort));
+		stream.on("error", reject);
+		stream.on("response", (h) => {
+			const status = h[":status"];
+			let over = false;
+			const content = new ReadableStream({
+				start(controller) {
+					stream.on("data", (b) => {
+						if (over) return;
+						controller.enqueue(new Uint8Array(b));
+						if (controller.desiredSize <= 0) stream.pause();
+					});
+					stream.on("end", () => over || stream.rstCode || controller.close());
+					stream.on("close", () => !over && stream.rstCode && controller.error(new Error("the stream was reset")));
+				},
+				pull: () => stream.resume(),
+				cancel() {
+					over = true;
+					stream.close(8);
+				},
+			});
+			const fields = new Headers();
+			for (const [name, value] of Object.entries(h)) if (!name.startsWith(":")) fields.set(name, String(value));
+			resolve(new Response(status === 204 ? null : content, { status, headers: fields }));
+		});
+		stream.end(body);
+	});
+}
+
+for (const title of Object.keys(cases)) {
+	for (const batched of [true, false]) {
+		test(`Chromium, ${batched ? "a POST for each chunk" : "one streaming POST"}: ${title}`, limit, async () => {
+			assert.equal(await page.evaluate((arg) => globalThis.judge(arg), { title, url: env.https + path, batched }), undefined);
+		});
+		test(`Node, HTTP/1.1, ${batched ? "a POST for each chunk" : "one streaming POST"}: ${title}`, limit, async () => {
+			assert.equal(await globalThis.judge({ title, url: env.http + path, batched }), undefined);
+		});
+	}
+	test(`Node, one connection of HTTP/2: ${title}`, limit, async () => {
+		assert.equal(await globalThis.judge({ title, url: env.https + path, batched: true, fetch: fetchOverHTTP2 }), undefined);
+	});
+}
+
+test("Chromium, HTTP/1.1: single byte", limit, async () => {
+	assert.equal(await page.evaluate((arg) => globalThis.judge(arg), { title: "single byte", url: env.http + path, batched: true }), undefined);
+});
