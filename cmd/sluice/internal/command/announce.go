@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sluice-rpc/sluice"
+	"github.com/sluice-rpc/sluice/cmd/sluice/internal/config"
 	"github.com/sluice-rpc/sluice/cmd/sluice/internal/demo"
 )
 
@@ -88,8 +89,19 @@ func (in *instance) table(st sluice.Status) string {
 		}
 		row("listen", "https://"+shown(in.tls), more)
 	}
-	if in.dev != nil && in.dev.AuthorityFile() != "" {
+	switch {
+	case in.dev == nil:
+	case in.dev.AuthorityFile() == "":
+		row("authority", "in memory", "--tls-dev keeps one that can be trusted; pages know HTTP/3 by hashes")
+	default:
 		row("authority", in.dev.AuthorityFile(), "`sluice trust` makes browsers and programs trust it")
+	}
+	if path := in.config.Duplex.Path; path != config.Off {
+		carriers := "WebSocket, HTTP duplex"
+		if len(in.quic) > 0 {
+			carriers = "WebTransport, " + carriers
+		}
+		row("duplex", path, carriers+"; /.well-known/sluice tells clients where")
 	}
 	if in.admin != nil {
 		row("admin", "http://"+shown(in.admin), "/livez /readyz /metrics /docs")
@@ -160,6 +172,7 @@ func (in *instance) tryNext(st sluice.Status) []string {
 			"curl http://" + addr + "/v1/echo/hello",
 			"curl -H 'Accept: text/event-stream' 'http://" + addr + "/v1/ticker?count=3'",
 			grpcurl + " -plaintext " + addr + " " + demo.Service + "/Ticker",
+			"curl http://" + addr + "/.well-known/sluice",
 		}
 	}
 	for i := range st.Backends {

@@ -1,8 +1,8 @@
 package command
 
 import (
-	"fmt"
-	"os"
+	"net"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +14,7 @@ func (a *app) demo() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo [flags]",
 		Short: "Serve in front of a built-in gRPC server, to try things out",
-		Long:  "Serve in front of a built-in gRPC server: " + demo.Service + ", with one method of each kind,\nreflection and health, and a page that makes calls from a browser. The flags are those of serve.",
+		Long:  "Serve in front of a built-in gRPC server: " + demo.Service + ", with one method of each kind,\nreflection and health, and a page that makes calls from a browser. The flags are those of serve. Without\nflags about TLS there is a listener with TLS and HTTP/3 too, at :8443 if that is free, whose certificates are made and not kept.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usagef("the demo brings its own server: for yours write `sluice serve %s`", args[0])
@@ -27,14 +27,10 @@ func (a *app) demo() *cobra.Command {
 				return err
 			}
 			c.Backends, c.BackendTLS = nil, config.ClientTLS{}
+			demoTLS(c)
 			if err := c.Check(false); err != nil {
 				return usageError{err}
 			}
-			clean, err := demoTLS(c)
-			if err != nil {
-				return err
-			}
-			defer clean()
 			s, err := demo.Start()
 			if err != nil {
 				return err
@@ -48,16 +44,21 @@ func (a *app) demo() *cobra.Command {
 	return cmd
 }
 
-// demoTLS gives the demo's page HTTP/3 and WebTransport, on a free port, if the user has not said
-// how TLS is to be. Its certificates are trusted by their hashes, and live as long as the demo.
-func demoTLS(c *config.Config) (clean func(), err error) {
-	if c.TLS.Listen != "" || c.TLS.Dev || c.TLS.HTTP3 == config.Off {
-		return func() {}, nil
+// demoTLS adds a listener with TLS, unless something was said about one: WebTransport needs
+// it. A page at http://localhost knows its certificate by the hash.
+func demoTLS(c *config.Config) {
+	if t := &c.TLS; t.Listen != "" || t.Dev || t.Cert != "" || t.Key != "" || t.ClientCA != "" || t.HTTP3 == config.Off || len(t.DevNames) > 0 {
+		return
 	}
-	dir, err := os.MkdirTemp("", "sluice-demo-")
+	c.TLS.Dev, c.TLS.Temporary = true, true
+	host, port, err := net.SplitHostPort(c.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("certificates of the demo (--tls-listen off does without): %w", err)
+		return // there is no other listener
 	}
-	c.TLS.Dev, c.TLS.DevDir, c.TLS.Listen = true, dir, "127.0.0.1:0"
-	return func() { _ = os.RemoveAll(dir) }, nil // what is left is in the directory for such things
+	if port = demoTLSPort; strings.HasSuffix(c.Listen, ":0") {
+		port = "0"
+	}
+	c.TLS.Listen = net.JoinHostPort(host, port)
 }
+
+const demoTLSPort = "8443"

@@ -12,6 +12,11 @@ import (
 // devTLS makes the certificates of --tls-dev.
 func devTLS(c *config.Config, log *slog.Logger) (*devtls.TLS, error) {
 	dir, err := devDir(c)
+	switch {
+	case !c.TLS.Temporary:
+	case err != nil || !kept(dir):
+		dir, err = "", nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -24,4 +29,10 @@ func devDir(c *config.Config) (string, error) {
 		return c.TLS.DevDir, nil
 	}
 	return devtls.DefaultDir(runtime.GOOS, os.Getenv)
+}
+
+// kept says whether there is an authority in a directory.
+func kept(dir string) bool {
+	_, authority, err := devtls.Kept(dir)
+	return err == nil && authority != nil
 }

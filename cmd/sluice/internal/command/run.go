@@ -112,7 +112,12 @@ func (in *instance) listen() (err error) {
 		}
 	}
 	if in.config.ServesTLS() {
-		in.tls, in.quic, err = listenTLS(in.config.TLS.Address(), in.config.ServesHTTP3())
+		t := &in.config.TLS
+		in.tls, in.quic, err = listenTLS(t.Address(), in.config.ServesHTTP3())
+		if err != nil && t.Temporary {
+			host, _, _ := net.SplitHostPort(t.Address())
+			in.tls, in.quic, err = listenTLS(net.JoinHostPort(host, "0"), in.config.ServesHTTP3())
+		}
 	}
 	return err
 }

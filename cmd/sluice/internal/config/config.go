@@ -45,6 +45,7 @@ type ServerTLS struct {
 	Dev                         bool   // certificates are made, for development
 	DevNames                    []string
 	DevDir                      string // "" is that of the user
+	Temporary                   bool   // with Dev: any port will do, and nothing is kept that is not kept already
 }
 
 // ClientTLS is how to speak TLS to a backend. The zero value trusts the system's
