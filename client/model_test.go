@@ -452,7 +452,7 @@ func (w *world) Dial(ctx context.Context, _ *Target) (*Connection, error) {
 	control := &modelPipe{w: w, woken: sync.NewCond(&sync.Mutex{}), noUp: true}
 	s.control <- control
 	s.pipes = []*modelPipe{control}
-	s.server = w.server.Session(&exchange.RequestHead{Method: "CONNECT"}, control.Data)
+	s.server = w.server.StartSession(&exchange.RequestHead{Method: "CONNECT"}, modelCarrier{control})
 	w.mu.Lock()
 	w.pipes[control] = struct{}{} // cut with it, the session goes
 	w.mu.Unlock()
@@ -471,10 +471,18 @@ func (w *world) open(start func(p *modelPipe) exchange.Request) *modelPipe {
 	return p
 }
 
+// modelCarrier is the server's side of a session, which has no datagrams.
+type modelCarrier struct{ control *modelPipe }
+
+func (c modelCarrier) Control(b []byte)          { c.control.Data(b) }
+func (modelCarrier) Datagram([]byte) bool        { return false }
+func (modelCarrier) MaxDatagram() int            { return 0 }
+func (modelCarrier) Close(exchange.Code, string) {}
+
 // modelSession is a connection with a pipe for each call.
 type modelSession struct {
 	w       *world
-	server  *mux.Session
+	server  exchange.SessionServer
 	control chan *modelPipe
 	once    sync.Once
 	ended   chan struct{}
@@ -520,7 +528,7 @@ func (s *modelSession) ReceiveDatagram(ctx context.Context) ([]byte, error) {
 func (s *modelSession) Close(Reason, string) {
 	s.once.Do(func() {
 		close(s.ended)
-		s.server.Close()
+		s.server.Done()
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		for _, p := range s.pipes {
