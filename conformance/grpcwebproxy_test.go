@@ -9,7 +9,7 @@ import (
 )
 
 // webProxyCases is how many cases clients of grpcwebproxy have, over HTTP and WebSockets.
-const webProxyCases = 14 + 96
+const webProxyCases = 14 + 128
 
 // TestGRPCWebProxy lets clients of improbable-eng's grpcwebproxy call the program that stands in
 // for it, started by that one's flags.

@@ -29,7 +29,7 @@ import (
 )
 
 // webCases is how many cases the programs in web have.
-const webCases = 134 + 96
+const webCases = 134 + 128
 
 // TestWeb lets clients of browsers call through the gateway: improbable-eng/grpc-web and
 // Connect-ES in Node, improbable-eng/grpc-web and nice-grpc-web over WebSockets, and Connect-ES in Chromium on a page of another origin, without TLS

@@ -1,8 +1,9 @@
 // grpc-websockets, with the clients that speak it as they come from npm: improbable-eng/grpc-web, with
-// permessage-deflate and without, and nice-grpc-web. Each makes calls of all kinds.
+// permessage-deflate and without, and nice-grpc-web. Each makes calls of all kinds. And grpc-websockets-multiplex, whose only
+// client is no package: a transport for improbable-eng/grpc-web that does as it does.
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import improbable from "@improbable-eng/grpc-web";
 import { createChannel, createClientFactory, Metadata, WebsocketTransport } from "nice-grpc-web";
@@ -21,8 +22,62 @@ class Uncompressed extends WebSocket {
 	}
 }
 
+/**
+ * createMultiplexed returns a transport that carries all calls on one WebSocket, as Deephaven's
+ * MultiplexedWebsocketTransport does. That one has no cancel of a call; this one closes the
+ * WebSocket if told to.
+ */
+function createMultiplexed() {
+	let socket;
+	let next = 0;
+	let opened;
+	after(() => socket.terminate());
+	return (options) => {
+		const id = next++;
+		const { protocol, host, pathname } = new URL(options.url);
+		const send = (number, bytes) => {
+			const message = Buffer.alloc(4 + bytes.length);
+			message.writeUInt32BE(number >>> 0);
+			message.set(bytes, 4);
+			opened.then((s) => s.send(message));
+		};
+		return {
+			start(metadata) {
+				if (!socket || socket.readyState > WebSocket.OPEN) {
+					const s = new WebSocket(protocol.replace("http", "ws") + "//" + host + pathname, ["grpc-websockets-multiplex", "grpc-websockets"]);
+					s.binaryType = "nodebuffer";
+					s.setMaxListeners(0);
+					opened = new Promise((resolve) => s.on("open", () => resolve(s)));
+					socket = s;
+				}
+				metadata.append("grpc-websockets-path", pathname.slice(1));
+				let block = "";
+				metadata.forEach((key, values) => (block += `${key}: ${values.join(", ")}\r\n`));
+				send(id, Buffer.from(block, "latin1"));
+				const mine = socket;
+				let ended = false;
+				const end = (err) => {
+					if (!ended) options.onEnd(err);
+					ended = true;
+				};
+				mine.on("close", () => end(new Error("the WebSocket was closed")));
+				mine.on("message", (data) => {
+					assert.equal(mine.protocol, "grpc-websockets-multiplex");
+					const number = data.readUInt32BE();
+					if ((number & 0x7fffffff) !== id || ended) return;
+					options.onChunk(new Uint8Array(data.subarray(4)));
+					if (number >>> 31) end();
+				});
+			},
+			sendMessage: (bytes) => send(id, Buffer.concat([Buffer.of(0), bytes])),
+			finishSend: () => send(id + 0x80000000, Buffer.of(1)),
+			cancel: () => socket.close(),
+		};
+	};
+}
+
 /** createImprobable makes calls as that library's users do. */
-function createImprobable(host, socket) {
+function createImprobable(host, socket, transport = grpc.WebsocketTransport()) {
 	const wrap = (schema, value) => ({ value, toObject: () => value, serializeBinary: () => toBinary(schema, value) });
 	return {
 		/**
@@ -42,7 +97,7 @@ function createImprobable(host, socket) {
 					requestType: { serializeBinary() {} },
 					responseType: { deserializeBinary: (b) => wrap(output, fromBinary(output, b)) },
 				},
-				{ host, transport: grpc.WebsocketTransport() },
+				{ host, transport },
 			);
 			const done = new Promise((resolve) => {
 				client.onHeaders((h) => {
@@ -288,6 +343,7 @@ for (const [title, base] of Object.entries({ "": env.http, " with TLS": env.http
 		improbable: createImprobable(base, WebSocket),
 		"improbable, uncompressed": createImprobable(base, Uncompressed),
 		nice: createNice(base),
+		multiplexed: createImprobable(base, WebSocket, createMultiplexed()),
 	})) {
 		for (const [what, run] of Object.entries(cases)) {
 			test(`${name}${title}: ${what}`, { timeout: 15_000 }, () => run(client, !name.includes("uncompressed")));

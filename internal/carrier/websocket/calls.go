@@ -124,12 +124,13 @@ func (s *calls) left(wire.Code) exchange.Code { return exchange.Cancel }
 // refuse ends calls that run with a status, where a limit was passed; and so a call that
 // has not begun where it has a socket of its own.
 func (s *calls) refuse(err *wire.Error) bool {
-	code := exchange.EnhanceYourCalm
-	switch err.Code {
-	case wire.MessageTooBig:
-		code = exchange.FrameSizeError
-	case wire.PolicyViolation, wire.InternalError:
-	default:
+	code := exchange.FrameSizeError
+	switch {
+	case err == errMemory:
+		code = exchange.EnhanceYourCalm
+	case err == wire.ErrAbuse:
+		code = exchange.Cancel
+	case err.Code != wire.MessageTooBig && err.Code != wire.PolicyViolation:
 		return false
 	}
 	st := rpc.Status{Code: rpc.ResourceExhausted, Message: err.Reason}

@@ -148,7 +148,7 @@ func TestCallEnds(t *testing.T) {
 				d.binary("")
 			}
 		}, frame("content-type: application/grpc-web+proto", "grpc-status: 8", "grpc-message: too many frames of no use (limits.conn_abuse)") +
-			",close 1008 too many frames of no use (limits.conn_abuse)", exchange.EnhanceYourCalm},
+			",close 1008 too many frames of no use (limits.conn_abuse)", exchange.Cancel},
 		{"no pong", func(d *dialer, _ *exchangetest.Request) {
 			time.Sleep(15 * time.Second)
 			d.want("ping")

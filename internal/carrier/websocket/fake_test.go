@@ -28,7 +28,6 @@ type dialer struct {
 	read   int  // of what came
 	split  int  // bytes that come at once; 0 is all
 	slow   bool // what comes is not taken
-	closed bool
 
 	mu       sync.Mutex
 	reserved int
