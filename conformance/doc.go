@@ -8,10 +8,11 @@
 //	TestHonest    the reverse: a fast client that is not to be punished
 //	TestWeb       clients of browsers, in Node and in Chromium
 //	TestGRPCWebProxy  clients of grpcwebproxy, with the command that stands in for it
-//	TestRESTWeb   streams over REST: EventSource and fetch, in Node and in Chromium
+//	TestRESTWeb   streams over REST: EventSource and fetch, in Node, Chromium and Firefox
 //	TestRESTGone  clients that go away in the middle of a stream
 //	TestRESTSlow  clients that don't read, and servers: what the gateway keeps
 //	TestMatrix    every kind of call over every carrier in every situation, with the Go client
+//	TestMatrixWeb the same in Chromium and Firefox, with the client for browsers
 //	TestNginx     streams through nginx as it is by default
 //	TestPages     the lines with curl that the pages show
 //	TestPublic    a public server with google.api.http annotations, grpc-gateway's example

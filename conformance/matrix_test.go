@@ -1,13 +1,17 @@
 package conformance
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -15,6 +19,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/sluice-rpc/sluice/client"
+	"github.com/sluice-rpc/sluice/client/webtransport"
 	"github.com/sluice-rpc/sluice/conformance/internal/gateway"
 	"github.com/sluice-rpc/sluice/conformance/internal/matrix"
 )
@@ -53,6 +58,13 @@ var carriers = []carrier{
 	by(true, client.WebSocket{}),
 	by(false, client.WebSocket{HTTP2: true}),
 	by(true, client.WebSocket{HTTP2: true}),
+	by(false, client.Duplex{}), // HTTP/1.1
+	by(true, client.Duplex{}),  // HTTP/2
+	by(true, client.Duplex{HTTP1: true}),
+	by(true, client.Duplex{Stream: true}),
+	by(true, client.Duplex{Poll: true}),
+	by(true, client.Duplex{Poll: true, HTTP1: true}),
+	by(true, webtransport.Carrier{}),
 }
 
 func dialGRPC(addr string, creds credentials.TransportCredentials) (grpc.ClientConnInterface, func() error, error) {
@@ -139,7 +151,7 @@ func (s *stage) dial(t *testing.T, c carrier) grpc.ClientConnInterface {
 
 // How many carriers the matrix has, and cells for each: 17 cases in 4 kinds of calls.
 const (
-	matrixCarriers = 6
+	matrixCarriers = 13
 	matrixCells    = 17 * 4
 )
 
@@ -153,30 +165,41 @@ func TestMatrix(t *testing.T) {
 	if len(carriers) != matrixCarriers {
 		t.Errorf("there are %d carriers, want %d", len(carriers), matrixCarriers)
 	}
-	for _, c := range carriers {
-		t.Run(c.name, func(t *testing.T) {
-			conn := s.dial(t, c)
-			results := make(chan error)
-			for _, one := range cases {
-				if one.Backend != "" && strings.HasPrefix(c.name, "grpc") {
-					// grpc-go's client reads INTERNAL where a message is cut, whatever the trailers say.
-					one.Want.Code = uint32(codes.Internal)
+	t.Run("over", func(t *testing.T) { // ends when all have ended
+		for _, c := range carriers {
+			t.Run(c.name, func(t *testing.T) {
+				t.Parallel() // most of the time they wait for a deadline
+				conn := s.dial(t, c)
+				cells := 0
+				for _, hurried := range []bool{false, true} { // those with a deadline when nobody is busy
+					results := make(chan error)
+					running := 0
+					for _, one := range cases {
+						if (one.TimeoutMS > 0) != hurried {
+							continue
+						}
+						if one.Backend != "" && strings.HasPrefix(c.name, "grpc") {
+							// grpc-go's client reads INTERNAL where a message is cut, whatever the trailers say.
+							one.Want.Code = uint32(codes.Internal)
+						}
+						for _, kind := range matrix.Kinds {
+							running++
+							go func() { results <- one.Run(t.Context(), conn, kind) }() // ends with its calls, and is waited for
+						}
+					}
+					for range running {
+						if err := <-results; err != nil {
+							t.Error(err)
+						}
+					}
+					cells += running
 				}
-				for _, kind := range matrix.Kinds {
-					go func() { results <- one.Run(t.Context(), conn, kind) }() // ends with its calls, and is waited for
+				if cells != matrixCells {
+					t.Errorf("%d cells, want %d", cells, matrixCells)
 				}
-			}
-			cells := len(cases) * len(matrix.Kinds)
-			for range cells {
-				if err := <-results; err != nil {
-					t.Error(err)
-				}
-			}
-			if cells != matrixCells {
-				t.Errorf("%d cells, want %d", cells, matrixCells)
-			}
-		})
-	}
+			})
+		}
+	})
 	if n := s.backend.Open(); n != 0 {
 		t.Errorf("%d calls are left at the backend", n)
 	}
@@ -191,4 +214,41 @@ func odd(log string) string {
 		}
 	}
 	return b.String()
+}
+
+// browserCarriers are those that browsers play in each run, and those that they play in a long one.
+const (
+	browserCarriers = "webtransport+https,websocket+https,duplex+https"
+	moreCarriers    = ",websocket+http,duplex+http,duplex-streaming+https,long-poll+http,long-poll+https"
+)
+
+// TestMatrixWeb plays the matrix in Chromium and in Firefox, with the client for browsers. With
+// MATRIX=whole it plays it over every carrier.
+func TestMatrixWeb(t *testing.T) {
+	node, chromium, firefox := installed(t, "node"), installed(t, "chromium"), installed(t, "firefox-esr")
+	modules(t)
+	page, err := gateway.FreeAddr()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(page)
+	s := newStage(t, "--cors-origin", "http://"+page)
+	over, limit := browserCarriers, 3*time.Minute
+	if os.Getenv("MATRIX") == "whole" {
+		over, limit = over+moreCarriers, 8*time.Minute
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	c := exec.CommandContext(ctx, node, "--test-reporter=tap", "matrix.test.js")
+	c.Dir, c.WaitDelay = "web", 5*time.Second
+	c.Env = append(os.Environ(), "MATRIX_HTTP=http://"+s.Addr, "MATRIX_HTTPS=https://"+s.TLSAddr, "MATRIX_CERT="+s.cert, "MATRIX_PAGE_PORT="+port,
+		"MATRIX_CHROMIUM="+chromium, "MATRIX_FIREFOX="+firefox, "MATRIX_CARRIERS="+over)
+	out, err := c.CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	const browsers = 2
+	if passed, want := passes(out), browsers*matrixCells*len(strings.Split(over, ",")); passed != want {
+		t.Errorf("%d cells of the matrix passed, want %d", passed, want)
+	}
 }

@@ -15,13 +15,13 @@ import (
 )
 
 // restCases is how many cases the programs for streams over REST in web have.
-const restCases = 52
+const restCases = 77
 
 // TestRESTWeb reads streams over REST with clients that others wrote: EventSource and fetch,
-// in Node and in Chromium on a page of another origin, over HTTP/1.1 and HTTP/2. The
+// in Node, and in Chromium and Firefox on a page of another origin, over HTTP/1.1 and HTTP/2. The
 // programs that docs/streaming.md shows are among them.
 func TestRESTWeb(t *testing.T) {
-	node, chromium := installed(t, "node"), installed(t, "chromium")
+	node, chromium, firefox := installed(t, "node"), installed(t, "chromium"), installed(t, "firefox-esr")
 	modules(t)
 	page, err := gateway.FreeAddr()
 	if err != nil {
@@ -46,7 +46,7 @@ func TestRESTWeb(t *testing.T) {
 				c := exec.CommandContext(ctx, node, "--test-reporter=tap", file)
 				c.Dir, c.WaitDelay = "web", 5*time.Second
 				c.Env = append(os.Environ(), "REST_HTTP=http://"+g.Addr, "REST_HTTPS=https://"+g.TLSAddr, "REST_DEMO=http://"+demo.Addr,
-					"REST_PAGE_PORT="+port, "REST_CHROMIUM="+chromium)
+					"REST_PAGE_PORT="+port, "REST_CHROMIUM="+chromium, "REST_FIREFOX="+firefox)
 				out, err := c.CombinedOutput()
 				mu.Lock()
 				passed += passes(out)

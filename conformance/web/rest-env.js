@@ -13,6 +13,7 @@ export const env = {
 	demo: variable("REST_DEMO"), // base URL of sluice demo
 	pagePort: Number(variable("REST_PAGE_PORT")), // where the page is that may call
 	chromium: variable("REST_CHROMIUM"),
+	firefox: variable("REST_FIREFOX"),
 };
 
 /** snippet takes a program from docs/streaming.md: the one that begins so. */

@@ -216,7 +216,7 @@ func chat(stream grpc.ServerStream, in message) error {
 
 // report answers Calls.
 func (s *Server) report(stream grpc.ServerStream, in, out message) error {
-	ctx, cancel := context.WithTimeout(stream.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(stream.Context(), 15*time.Second)
 	defer cancel()
 	c := s.calls.wait(ctx, in.text("key"), int(in.number("cancelled")))
 	out.Set(out.field("started"), protoreflect.ValueOfUint32(uint32(c.started)))
