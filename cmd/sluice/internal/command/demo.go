@@ -2,7 +2,6 @@ package command
 
 import (
 	"net"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -55,10 +54,8 @@ func demoTLS(c *config.Config) {
 	if err != nil {
 		return // there is no other listener
 	}
-	if port = demoTLSPort; strings.HasSuffix(c.Listen, ":0") {
-		port = "0"
+	if port != "0" {
+		port = "8443"
 	}
 	c.TLS.Listen = net.JoinHostPort(host, port)
 }
-
-const demoTLSPort = "8443"
