@@ -361,6 +361,46 @@ func TestServeResponseCredit(t *testing.T) {
 	})
 }
 
+// TestServeLong: what is more than a buffer arrives in order, and all of it is credited.
+func TestServeLong(t *testing.T) {
+	everywhere(t, func(t *testing.T, s setup) {
+		var want []byte
+		pieces := []int{1, maxBuffer, 3, 2*maxBuffer + 5, maxBuffer - 1, 1, 1, 700 << 10, 10}
+		f := newFront(t, s, exchangetest.Script{End: func(q *exchangetest.Request) {
+			q.Answer(200)
+			for i, n := range pieces {
+				b := make([]byte, n)
+				for j := range b {
+					b[j] = byte(i + j + j>>8 + j>>16)
+				}
+				want = append(want, b...)
+				q.Send(b)
+				clear(b) // it was valid during the call only
+			}
+		}})
+		resp, err := f.do("POST", "/", strings.NewReader("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		q := f.server.Next(t)
+		total := 0
+		for _, n := range pieces {
+			total += n
+		}
+		got := make([]byte, total)
+		if _, err := io.ReadFull(resp.Body, got); err != nil {
+			t.Fatal(err)
+		}
+		q.Until(t, "credit", func(s *exchangetest.Seen) bool { return s.Credit == total })
+		if !bytes.Equal(got, want) {
+			t.Error("the content is not what was sent")
+		}
+		q.Finish()
+		f.over(q, true)
+	})
+}
+
 // TestServeFullDuplex answers each piece while the request goes on.
 func TestServeFullDuplex(t *testing.T) {
 	everywhere(t, func(t *testing.T, s setup) {

@@ -75,6 +75,20 @@ func TestFraming(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+		t.Run(tc.mode.String()+"/long", func(t *testing.T) {
+			long := strings.Repeat("a", keepBuffer+1)
+			want := strings.NewReplacer(`"a"`, `"`+long+`"`, "\x03\n\x01a", "\x85\x80\x04\n\x81\x80\x04"+long).Replace(tc.ok)
+			for _, slow := range []bool{false, true} {
+				r := newTrial(t)
+				r.o.MaxMessage, r.slow = 1<<20, slow
+				r.start("GET", watch, headers).close()
+				r.send(out, `{"id":"`+long+`"}`, `{"id":"b"}`) // together
+				r.end(rpc.Status{}, nil)
+				if a := r.finish(); string(a.Body) != want {
+					t.Errorf("got %d bytes, want %d: …%.50q", len(a.Body), len(want), a.Body[max(0, len(a.Body)-50):])
+				}
+			}
+		})
 		t.Run(tc.mode.String()+"/none", func(t *testing.T) {
 			r := open(t)
 			r.end(rpc.Status{}, nil)
