@@ -31,7 +31,7 @@ func frame(lines ...string) string {
 // TestCall is one call with everything, as bytes.
 func TestCall(t *testing.T) {
 	bubble(t, "", exchangetest.Script{}, func(t *testing.T, d *dialer, carrier string) {
-		d.o.Metadata = []string{"x-tenant"}
+		d.o.Metadata = []string{"x-tenant", "sec-websocket-protocol"}
 		d.dial(carrier, "/a.B/C?q", Calls+", bearer.xyz", "cookie", "a=b", "authorization", "Basic x", "x-tenant", "7", "user-agent", "Mozilla/5.0")
 		d.binary(block)
 		q := d.other.Next(t)
@@ -430,5 +430,53 @@ func TestMultiplexed(t *testing.T) {
 		d.other.Next(t).AnswerEnd(200, field("grpc-status", "0"))
 		d.want(id(1|last, frame("grpc-status: 0")), "close 1001 the gateway is shutting down")
 		d.bye(1001).finish()
+	})
+}
+
+// TestDrain: sockets without a call are closed one after the other.
+func TestDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDialer(t, exchangetest.Script{})
+		s := New(d.o)
+		const n = 5
+		var clients [n]*exchangetest.Response
+		var requests [n]exchange.Request
+		for i := range n {
+			clients[i] = exchangetest.NewResponse()
+			requests[i] = s.Start(handshake("h2", "/a.B/C", Multiplexed), clients[i])
+			requests[i].Begin()
+		}
+		closed := func() (k int) {
+			synctest.Wait()
+			for _, c := range clients {
+				if len(c.Answer().Body) > 0 {
+					k++
+				}
+			}
+			return k
+		}
+		s.Drain()
+		for want := 1; want <= n; want++ {
+			if got := closed(); got != want {
+				t.Errorf("%d sockets are closed, want %d", got, want)
+			}
+			time.Sleep(drainSpread / n)
+		}
+		r := exchangetest.NewResponse()
+		late := s.Start(handshake("h2", "/a.B/C", Multiplexed), r)
+		late.Begin()
+		if b := r.Answer().Body; len(b) < 4 || b[0] != 0x88 {
+			t.Errorf("one that comes late gets %x", b)
+		}
+		for i, q := range append(requests[:], late) {
+			q.End(nil)
+			q.Done(true)
+			if i < n {
+				clients[i].Check(t)
+			}
+		}
+		if len(s.sockets) != 0 {
+			t.Errorf("%d sockets are still known", len(s.sockets))
+		}
 	})
 }

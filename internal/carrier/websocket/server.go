@@ -161,7 +161,7 @@ func (s *Server) opening(head *exchange.RequestHead) (h exchange.RequestHead, re
 	h.Fields = nil
 	h.Length = -1
 	for _, f := range head.Fields {
-		if f.Name == "cookie" || f.Name == authorization || s.listed(f.Name) {
+		if f.Name == "cookie" || f.Name == authorization || s.listed(f.Name) && !strings.HasPrefix(f.Name, "sec-websocket-") { // where tokens are
 			h.Fields = append(h.Fields, f)
 		}
 	}
@@ -208,6 +208,10 @@ func (s *Server) leaving() bool {
 	return s.draining
 }
 
+// drainSpread is the time over which sockets without a call are closed, so that their
+// clients don't come back all at once.
+const drainSpread = 500 * time.Millisecond
+
 // Drain closes the sockets that have no call, and each other one after its last call;
 // pipes are told by who speaks on them.
 func (s *Server) Drain() {
@@ -218,8 +222,12 @@ func (s *Server) Drain() {
 		sockets = append(sockets, k)
 	}
 	s.mu.Unlock()
-	for _, k := range sockets {
-		k.session.drain()
+	for i, k := range sockets {
+		if wait := drainSpread * time.Duration(i) / time.Duration(len(sockets)); wait > 0 {
+			s.o.After(wait, k.session.drain)
+		} else {
+			k.session.drain()
+		}
 	}
 }
 
