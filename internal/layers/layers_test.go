@@ -51,6 +51,7 @@ var table = map[string]int{
 	"h3":         6, // opt-in, plugged into the root
 	"client":     4, // beside what it talks to
 	"client/...": 5, // carriers that link more
+	"duplex":     5, // public: pipes for programs without gRPC
 	"cmd/sluice": 8,
 
 	"cmd/sluice/internal/...":         6, // parts of the command

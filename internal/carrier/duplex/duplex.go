@@ -113,6 +113,13 @@ func (s *Server) Len() int {
 	return len(s.sessions)
 }
 
+// Has says whether there is a session of this id.
+func (s *Server) Has(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sessions[id] != nil
+}
+
 // Close gives all sessions up, and takes no more.
 func (s *Server) Close() {
 	s.mu.Lock()

@@ -23,6 +23,9 @@ type Options struct {
 	// Pipes takes pipes, at Path. Nil: there are none.
 	Pipes exchange.Handler
 	Path  string
+	// Plain says that what pipes carry is the application's own, so a handshake need not offer
+	// a subprotocol.
+	Plain bool
 	// Calls takes calls of gRPC-Web. Nil: there are none.
 	Calls exchange.Handler
 	// Method says whether a path is that of an RPC, /package.Service/Method.
@@ -121,7 +124,7 @@ func (s *Server) Start(head *exchange.RequestHead, response exchange.Response) e
 	switch {
 	case bad != nil:
 		return &refusal{response: response, why: *bad}
-	case agreed.Protocol == "":
+	case agreed.Protocol == "" && (calls || !s.o.Plain):
 		return &refusal{response: response, why: wire.Refusal{
 			Status: 400, Reason: "a WebSocket at " + s.o.Path + " has to offer the subprotocol " + Pipe,
 		}}
@@ -132,7 +135,7 @@ func (s *Server) Start(head *exchange.RequestHead, response exchange.Response) e
 	k.dec = wire.Decoder{Deflate: agreed.Deflate, MaxMessage: noLimit, MaxRatio: s.o.Ratio}
 	k.enc.Deflate = agreed.Deflate
 	h, refused := s.opening(head)
-	if agreed.Protocol == Pipe {
+	if !calls {
 		h.Method, h.Protocol = "CONNECT", Pipe
 		k.session = newPipe(k, h, refused)
 		return k
