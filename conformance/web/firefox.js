@@ -17,11 +17,12 @@ const preferences = {
 	"browser.shell.checkDefaultBrowser": false,
 };
 
-/** launch starts a browser with a profile of its own. */
-export async function launch({ executablePath, timeout = 60_000, prefs = {} }) {
+/** launch starts a browser with a profile of its own. prepare gets its directory before; strict takes no certificate that is not trusted. */
+export async function launch({ executablePath, timeout = 60_000, prefs = {}, prepare = () => {}, strict = false }) {
 	const profile = await mkdtemp(join(tmpdir(), "firefox-"));
 	const lines = Object.entries({ ...preferences, ...prefs }).map(([name, value]) => `user_pref(${JSON.stringify(name)}, ${JSON.stringify(value)});\n`);
 	await writeFile(join(profile, "user.js"), lines.join(""));
+	await prepare(profile);
 	const program = spawn(executablePath, ["--headless", "--no-remote", "--profile", profile, "--remote-debugging-port", "0", "about:blank"], {
 		env: { ...process.env, HOME: profile, MOZ_HEADLESS: "1" }, stdio: ["ignore", "ignore", "pipe"],
 	});
@@ -33,7 +34,7 @@ export async function launch({ executablePath, timeout = 60_000, prefs = {} }) {
 	};
 	try {
 		const bidi = await connect(await listening(program, timeout));
-		await bidi.send("session.new", { capabilities: { alwaysMatch: { acceptInsecureCerts: true } } });
+		await bidi.send("session.new", { capabilities: { alwaysMatch: { acceptInsecureCerts: !strict } } });
 		return { newPage: () => newPage(bidi), close };
 	} catch (err) {
 		await close();
