@@ -41,7 +41,7 @@ fuzz: ## 3 s per fuzz target
 	@.ci/fuzz 3s
 
 judges: ## outside judges: conformance suites, interop, h2spec, floods, real clients, validators
-	@.ci/need node=nodejs npm chromium firefox-esr curl nginx=nginx-light certutil=libnss3-tools
+	@.ci/need node=nodejs npm chromium firefox-esr curl haproxy nginx=nginx-light certutil=libnss3-tools
 	@# Not from the cache: go test does not see that the command has changed. One package at
 	@# a time: some measure.
 	cd conformance && go test -p=1 -count=1 -timeout 600s ./...

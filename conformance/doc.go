@@ -14,6 +14,7 @@
 //	TestMatrix    every kind of call over every carrier in every situation, with the Go client
 //	TestMatrixWeb the same in Chromium and Firefox, with the client for browsers
 //	TestNginx     streams through nginx as it is by default
+//	TestProxies   the matrix through nginx and HAProxy, in five ways to set them up
 //	TestPages     the lines with curl that the pages show
 //	TestPublic    a public server with google.api.http annotations, grpc-gateway's example
 //

@@ -81,6 +81,7 @@ type stage struct {
 	backend *matrix.Backend
 	roots   *x509.CertPool
 	cert    string
+	key     string
 }
 
 // newStage starts one, with more flags.
@@ -116,7 +117,7 @@ func newStage(t *testing.T, args ...string) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.cert, s.roots = cert, x509.NewCertPool()
+	s.cert, s.key, s.roots = cert, key, x509.NewCertPool()
 	s.roots.AppendCertsFromPEM(b)
 	if s.Gateway, err = gateway.Serve(gateway.Options{Command: sluice(t), Cert: cert, Key: key, Args: append([]string{"--config", config}, args...)}); err != nil {
 		t.Fatal(err)
