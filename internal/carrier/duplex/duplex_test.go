@@ -436,7 +436,7 @@ func TestPoll(t *testing.T) {
 		three.want(200, "")
 		time.Sleep(20*time.Second - 1)
 		four.running()
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		four.want(200, "")
 		time.Sleep(29 * time.Second)

@@ -34,7 +34,6 @@ type call struct {
 
 	// Up.
 	recv    duplex.Receiver
-	again   bool // the client sends again what it has sent
 	gotEnd  bool
 	endDone bool
 	flowing bool // some goroutine is handing over

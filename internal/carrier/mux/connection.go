@@ -20,7 +20,6 @@ type connection struct {
 	id     sessionID
 	ticket string
 	head   exchange.RequestHead // of the request that opened it
-	ping   int64                // milliseconds, of WELCOME
 
 	session exchange.Session // whose calls have pipes of their own, else nil
 
