@@ -332,6 +332,7 @@ func (k *call) takeEnd(list []exchange.Field) {
 	if k.id != "" {
 		k.lane.control = k.credit(k.lane.control)
 		k.lane.wake.Signal()
+		k.lane.n.acknowledged(k)
 	}
 	if !ok {
 		k.finish(status.New(codes.Internal, "the call ended without grpc-status"))

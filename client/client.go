@@ -28,6 +28,7 @@ type Client struct {
 	closed   bool
 	conns    []*conn
 	waiting  []*call // without a connection: new ones and those that lost theirs
+	tell     []*call // that are over, of which the next connection tells the gateway
 	dialing  bool
 	failing  error         // why the last attempt failed, while the next one is waited for
 	failures int           // attempts in a row that led to nothing

@@ -312,6 +312,31 @@ func TestResume(t *testing.T) {
 	})
 }
 
+// An acknowledgement that may be lost is made again, when there is a connection anyway.
+func TestEndAcknowledgedAgain(t *testing.T) {
+	talk(t, Config{}, func(t *testing.T, g *gateway, c *Client) {
+		s := begin(t, context.Background(), c)
+		p := g.conn()
+		first := p.want(duplex.Headers, 1)
+		p.send(duplex.Data, 1, text("x"))
+		p.send(duplex.End, 1, "grpc-status: 0\r\n")
+		p.wantCredit(1)
+		p.cut(errors.New("cable"))
+		synctest.Wait()
+		if m := receive(t, s); m != "x" {
+			t.Error(m)
+		}
+		wantEnd(t, s, codes.OK)
+		begin(t, context.Background(), c)
+		q := g.conn()
+		q.want(duplex.Resume, 1, ":call: "+field(first, ":call"), ":epoch: 2", ":got: 2", ":received: 8\r\n")
+		q.want(duplex.Cancel, 1)
+		q.want(duplex.Headers, 2)
+		q.send(duplex.Resumed, 1, ":state: gone\r\n:reason: expired\r\n")
+		q.quiet()
+	})
+}
+
 // field finds a field of a block.
 func field(block, name string) string {
 	_, after, _ := strings.Cut("\r\n"+block, "\r\n"+name+": ")

@@ -26,6 +26,7 @@ type conn struct {
 	own     *lane   // else where we send frames of the connection
 	lanes   map[*lane]struct{}
 	calls   int // that count for the gateway's limit
+	ends    []endedCall
 
 	welcome  welcome
 	welcomed chan struct{} // closed by the first WELCOME, or the end
@@ -138,6 +139,28 @@ func (n *conn) say(kind duplex.Kind, payload []byte) error {
 	return nil
 }
 
+// An endedCall is one whose END was acknowledged not long ago. If the connection breaks, nobody knows
+// whether the gateway has heard that, and it would keep the END for a minute.
+type endedCall struct {
+	k  *call
+	at time.Time
+}
+
+// For how long, and how many at most, are remembered.
+const (
+	endsFor = 2 * time.Second
+	maxEnds = 256
+)
+
+// acknowledged remembers a call.
+func (n *conn) acknowledged(k *call) {
+	at := now()
+	for len(n.ends) > 0 && (len(n.ends) == maxEnds || at.Sub(n.ends[0].at) > endsFor) {
+		n.ends = n.ends[1:]
+	}
+	n.ends = append(n.ends, endedCall{k, at})
+}
+
 // maxControl bounds the frames that wait and are not bound by credit.
 const maxControl = 64 << 10
 
@@ -241,6 +264,15 @@ func (n *conn) end(why Reason, text string, st *status.Status) {
 	if n.useful {
 		c.failures = 0
 	}
+	if why == Cut && !c.closed {
+		for _, e := range n.ends {
+			if now().Sub(e.at) <= endsFor {
+				c.tell = append(c.tell, e.k)
+			}
+		}
+		c.tell = c.tell[max(0, len(c.tell)-maxEnds):]
+	}
+	n.ends = nil
 	for l := range n.lanes {
 		l.end(why, text, st)
 	}

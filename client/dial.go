@@ -78,6 +78,11 @@ func (c *Client) try() {
 				c.carrier++
 			}
 			c.conns = append(c.conns, n)
+			for _, k := range c.tell {
+				k.orphan = true
+				n.attach(k)
+			}
+			c.tell = nil
 			c.place()
 			c.unlock()
 			return
