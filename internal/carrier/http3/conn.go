@@ -23,6 +23,7 @@ type conn struct {
 	active   int // requests and sessions
 	sessions int
 	draining bool
+	idle     *time.Timer // while nothing is active; nil if it may be idle for ever
 }
 
 type connKey struct{}
@@ -46,7 +47,11 @@ func (s *Server) enter(q *quic.Conn) bool {
 		_ = q.CloseWithError(noError, "")
 		return false
 	}
-	s.conns[q] = &conn{s: s, q: q, draining: s.draining}
+	c := &conn{s: s, q: q, draining: s.draining}
+	if d := s.cfg.Idle; d > 0 {
+		c.idle = time.AfterFunc(d, c.closeIdle)
+	}
+	s.conns[q] = c
 	s.wg.Add(1)
 	return true
 }
@@ -62,8 +67,10 @@ func (s *Server) serveConn(q *quic.Conn) {
 	}
 	<-q.Context().Done()
 	s.mu.Lock()
+	c := s.conns[q]
 	delete(s.conns, q)
 	s.mu.Unlock()
+	c.begin() // it is not idle any more
 }
 
 // serve serves one request.
@@ -81,14 +88,31 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 func (c *conn) begin() {
 	c.mu.Lock()
 	c.active++
+	if c.idle != nil {
+		c.idle.Stop()
+	}
 	c.mu.Unlock()
 }
 
 func (c *conn) end() {
 	c.mu.Lock()
 	c.active--
-	c.closeIdleLocked()
+	if c.active == 0 && c.idle != nil {
+		c.idle.Reset(c.s.cfg.Idle)
+	}
+	c.drainedLocked()
 	c.mu.Unlock()
+}
+
+// closeIdle closes a connection on which nothing runs. Streams on which a request was begun
+// and not sent do not count: the library waits for them for ever.
+func (c *conn) closeIdle() {
+	c.mu.Lock()
+	idle := c.active == 0
+	c.mu.Unlock()
+	if idle {
+		_ = c.q.CloseWithError(noError, "idle")
+	}
 }
 
 // addSession counts a session, if there may be one more.
@@ -111,7 +135,7 @@ func (c *conn) removeSession() {
 func (c *conn) drain() {
 	c.mu.Lock()
 	c.draining = true
-	c.closeIdleLocked()
+	c.drainedLocked()
 	c.mu.Unlock()
 }
 
@@ -119,20 +143,12 @@ func (c *conn) drain() {
 // connection is to forget what was not acknowledged.
 const lastWords = 500 * time.Millisecond
 
-// closeIdleLocked closes a connection on which nothing is left, while draining. There is no
+// drainedLocked closes a connection on which nothing is left, while draining. There is no
 // GOAWAY: the library of WebTransport has none.
-func (c *conn) closeIdleLocked() {
-	if !c.draining || c.active > 0 {
-		return
+func (c *conn) drainedLocked() {
+	if c.draining && c.active == 0 {
+		time.AfterFunc(lastWords, c.closeIdle)
 	}
-	time.AfterFunc(lastWords, func() {
-		c.mu.Lock()
-		idle := c.active == 0
-		c.mu.Unlock()
-		if idle {
-			_ = c.q.CloseWithError(noError, "")
-		}
-	})
 }
 
 // Drain takes no new connections, and closes those on which nothing runs, now or later.

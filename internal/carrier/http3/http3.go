@@ -100,7 +100,7 @@ func New(cfg Config) *Server {
 	s.wt = &webtransport.Server{
 		H3: &qhttp3.Server{
 			Handler: http.HandlerFunc(s.serve), QUICConfig: s.quic, MaxHeaderBytes: cfg.MaxHeaderBytes,
-			IdleTimeout: cfg.Idle, ConnContext: s.connContext, Logger: log,
+			ConnContext: s.connContext, Logger: log,
 		},
 		Config: sessionConfig(&cfg), ApplicationProtocols: []string{Subprotocol}, ReorderingTimeout: reordering,
 		CheckOrigin: func(*http.Request) bool { return true }, // Admit has done it

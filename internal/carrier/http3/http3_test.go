@@ -134,7 +134,16 @@ func serve(t *testing.T, cfg Config, onData func(*pipe, []byte)) *testServer {
 	}
 	cfg.Work = &netio.Work{}
 	cfg.LimitHit = func(name string) { s.mu.Lock(); s.limits = append(s.limits, name); s.mu.Unlock() }
-	cfg.Acquire = func() bool { s.mu.Lock(); defer s.mu.Unlock(); s.conns++; return true }
+	room := cfg.Acquire
+	cfg.Acquire = func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if room != nil && !room() {
+			return false
+		}
+		s.conns++
+		return true
+	}
 	cfg.Release = func() { s.mu.Lock(); s.conns--; s.mu.Unlock() }
 	s.Server = New(cfg)
 	u, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -182,7 +191,7 @@ func (o *ok) Done(bool)            {}
 // eventually waits for something that has to come true.
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !f(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !f(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
 		}

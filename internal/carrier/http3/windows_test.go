@@ -264,25 +264,35 @@ func TestStall(t *testing.T) {
 	})
 }
 
-// TestIdle: a connection without anything ends, one with a session does not.
+// TestIdle: a connection without anything ends, and one with nothing but requests that were
+// not sent; one with a session does not.
 func TestIdle(t *testing.T) {
 	s := serve(t, Config{Idle: 300 * time.Millisecond}, echo)
 	x := s.session(t)
 	_, client := certificate()
-	q, err := quic.DialAddr(t.Context(), s.addr, client, quicClient())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := (&webtransport.Transport{}).NewClientConn(q); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case <-q.Context().Done():
-	case <-time.After(10 * time.Second):
-		t.Fatal("it is still open")
-	}
-	if cause := context.Cause(q.Context()); !strings.Contains(cause.Error(), "idle") {
-		t.Error(cause)
+	for _, begun := range []int{0, 10} {
+		q, err := quic.DialAddr(t.Context(), s.addr, client, quicClient())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := (&webtransport.Transport{}).NewClientConn(q); err != nil {
+			t.Fatal(err)
+		}
+		for range begun {
+			str, err := q.OpenStream()
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(t, str, "\x01\x20") // of HEADERS, and then nothing
+		}
+		select {
+		case <-q.Context().Done():
+		case <-time.After(20 * time.Second):
+			t.Fatalf("with %d requests begun it is still open", begun)
+		}
+		if cause := context.Cause(q.Context()); !strings.Contains(cause.Error(), "idle") {
+			t.Error(cause)
+		}
 	}
 	str := stream1(t, x)
 	write(t, str, ping)
