@@ -202,3 +202,49 @@ func TestStreamsBeforeSession(t *testing.T) {
 		t.Errorf("%d pipes", len(s.pipes))
 	}
 }
+
+// TestStatelessReset: a client of a server that has died learns of it from the next one, by
+// the key that both have.
+func TestStatelessReset(t *testing.T) {
+	key := [32]byte{1, 2, 3}
+	start := func(addr string) (*Server, net.PacketConn) {
+		u, err := net.ListenPacket("udp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := New(Config{
+			Handler: &stalling{}, Handshake: 10 * time.Second, MaxStreams: 10, ResetKey: &key,
+			Acquire: func() bool { return true }, Release: func() {}, LimitHit: func(string) {},
+		})
+		server, _ := certificate()
+		go func() { _ = s.Serve(u, server) }() // ends with the socket
+		return s, u
+	}
+	first, u := start("127.0.0.1:0")
+	addr := u.LocalAddr().String()
+	_, client := certificate()
+	q, err := quic.DialAddr(t.Context(), addr, client, quicClient())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = q.CloseWithError(noError, "") }()
+	str, err := q.OpenStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, str, "\x01\x20")
+	_ = u.Close() // as if it were killed: it says nothing more
+	defer first.Close()
+	second, _ := start(addr)
+	defer second.Close()
+	for deadline := time.Now().Add(20 * time.Second); q.Context().Err() == nil; time.Sleep(10 * time.Millisecond) {
+		_, _ = str.Write(make([]byte, 1000)) // to a tiny packet there is no reset
+		if time.Now().After(deadline) {
+			t.Fatal("it does not notice")
+		}
+	}
+	var reset *quic.StatelessResetError
+	if err := context.Cause(q.Context()); !errors.As(err, &reset) {
+		t.Error(err)
+	}
+}

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
@@ -89,7 +90,7 @@ func build(c *config.Config, log *slog.Logger, lines io.Writer) (*parts, error) 
 		p.server, p.quic, p.watch = server, server, append(p.watch, keeper)
 	}
 	if c.ServesHTTP3() {
-		p.gateway.HTTP3 = h3.New(h3.Config{Port: c.TLS.HTTP3Announce})
+		p.gateway.HTTP3 = h3.New(h3.Config{Port: c.TLS.HTTP3Announce, ResetKey: resetKey(&p.gateway.Duplex)})
 	}
 	return p, nil
 }
@@ -110,6 +111,17 @@ func duplexOf(c *config.Duplex) (d sluice.Duplex, err error) {
 		return d, fmt.Errorf("duplex.key_file: %s has %d bytes, and needs at least %d: make one by head -c 32 /dev/urandom", c.KeyFile, len(d.Key), minKey)
 	}
 	return d, nil
+}
+
+// resetKey is the key of stateless resets, of which each gateway has its own, and the same after
+// a restart: one that knew another's could end its connections.
+func resetKey(d *sluice.Duplex) *[32]byte {
+	if len(d.Key) == 0 {
+		return nil
+	}
+	h := hmac.New(sha256.New, d.Key)
+	_, _ = h.Write([]byte("stateless reset " + d.Node)) // it does not fail
+	return (*[32]byte)(h.Sum(nil))
 }
 
 // minKey is how long a secret has to be.
