@@ -47,7 +47,9 @@ func TestSiblings(t *testing.T) {
 	go func() { ended <- g.ServeTLS(l, &tls.Config{Certificates: make([]tls.Certificate, 1)}) }() // until l is closed
 	other := listen(t)
 	defer other.Close()
-	origin := func(scheme string, l net.Listener) string { return "Origin: " + scheme + "://" + l.Addr().String() + "\r\n" }
+	origin := func(scheme string, l net.Listener) string {
+		return "Origin: " + scheme + "://" + l.Addr().String() + "\r\n"
+	}
 	for _, path := range []string{"/sluice/v1", "/grpc.testing.TestService/FullDuplexCall"} {
 		protocol := "grpc-websockets"
 		if path == "/sluice/v1" {
