@@ -23,6 +23,8 @@ type conn struct {
 	active   int // requests and sessions
 	sessions int
 	draining bool
+	abuse    int // requests that the client took back since abuseAt
+	abuseAt  time.Time
 	idle     *time.Timer // while nothing is active; nil if it may be idle for ever
 }
 
@@ -82,7 +84,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.open(c, w, r)
 		return
 	}
-	blocking.ServeHTTP(s.cfg.Handler, w, r, blocking.Options{Work: s.cfg.Work, Stall: s.cfg.Stall, Log: s.cfg.Log})
+	blocking.ServeHTTP(watched{s.cfg.Handler, c}, w, r, blocking.Options{Work: s.cfg.Work, Stall: s.cfg.Stall, Log: s.cfg.Log})
 }
 
 func (c *conn) begin() {

@@ -248,3 +248,41 @@ func TestStatelessReset(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestRapidReset: streams that are opened and taken back, one after the other, end their
+// connection; a few do not.
+func TestRapidReset(t *testing.T) {
+	s := serve(t, Config{Abuse: 50}, echo)
+	x, other := s.session(t), s.session(t)
+	for range 40 {
+		str := stream1(t, x)
+		write(t, str, ping)
+		str.CancelWrite(1)
+	}
+	time.Sleep(1100 * time.Millisecond) // another second begins
+	write(t, stream1(t, x), ping)
+	if x.Context().Err() != nil || s.hit("conn_abuse") {
+		t.Fatal("a few are too many")
+	}
+	for range 10_000 {
+		str, err := x.OpenStream()
+		if err != nil {
+			if x.Context().Err() != nil {
+				break
+			}
+			time.Sleep(time.Millisecond) // the limit of streams
+			continue
+		}
+		if _, err := str.Write([]byte(ping)); err != nil {
+			break
+		}
+		str.CancelWrite(1)
+	}
+	eventually(t, "the end of the connection", func() bool { return x.Context().Err() != nil })
+	if !s.hit("conn_abuse") {
+		t.Error("the limit was not counted")
+	}
+	str := stream1(t, other)
+	write(t, str, ping)
+	expect(t, str, ping)
+}

@@ -37,6 +37,7 @@ type Config struct {
 	Header         time.Duration // until the first frame of a pipe is whole
 	Idle           time.Duration // a connection without requests and sessions; zero is for ever
 	Stall          time.Duration // one write; zero is no limit
+	Abuse          int           // requests and pipes that a client takes back within a second; zero is no limit
 
 	// Acquire and Release count connections.
 	Acquire  func() bool

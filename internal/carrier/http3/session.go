@@ -169,7 +169,7 @@ func (x *session) run() {
 			break // the session is over
 		}
 		x.pipes.Go(func() { // ends with the session, at the latest
-			blocking.ServePipe(x.server, &x.head, newStream(x, str), o)
+			blocking.ServePipe(watched{x.server, x.conn}, &x.head, newStream(x, str), o)
 		})
 	}
 	x.pipes.Wait()
