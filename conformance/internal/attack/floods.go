@@ -251,7 +251,7 @@ func All() []Attack {
 				}
 				return c.step(1)
 			}))},
-	}, sockets()...)
+	}, append(sockets(), pipesAttacks()...)...)
 }
 
 // uploads sends as much as the gateway takes on as many streams as it takes.
