@@ -11,7 +11,7 @@ import (
 )
 
 // pageCases is how many cases web/page.test.js has.
-const pageCases = 12
+const pageCases = 14
 
 // TestPage opens the page of sluice demo in Chromium and Firefox: a bidirectional call over
 // WebSocket, WebTransport and plain HTTP requests in their modes, which goes on after its

@@ -35,6 +35,17 @@ const say = (text) => {
 	document.getElementById("form").requestSubmit();
 };
 
+/** watch counts what the client posts from now on, by what its content is. */
+const watch = () => {
+	const posts = { streams: 0, bytes: 0, empty: 0 };
+	const send = globalThis.fetch;
+	globalThis.posts = posts;
+	globalThis.fetch = (to, init) => {
+		if (init?.method === "POST") posts[init.body instanceof ReadableStream ? "streams" : init.body ? "bytes" : "empty"]++;
+		return send(to, init);
+	};
+};
+
 for (const [name, launch] of Object.entries(browsers)) {
 	describe(name, { timeout: 120_000 }, () => {
 		let browser, page;
@@ -78,6 +89,24 @@ for (const [name, launch] of Object.entries(browsers)) {
 				assert.ok(sent >= before.sent + 12);
 			});
 		}
+
+		test(`${name}: over HTTP/2 one POST streams, where the browser can`, async () => {
+			const { carriers } = await (await fetch(new URL("/.well-known/sluice", url))).json();
+			const secure = new URL("/", carriers.find((c) => c.name === "webtransport").url);
+			await page.goto(secure.href);
+			await until("the first answer", (s) => s.answered === 1);
+			await page.evaluate(watch);
+			await page.evaluate(choose, "duplex-streaming");
+			await until("the other carrier", (s) => s.carrier === "duplex-streaming");
+			await page.evaluate(press, "run");
+			await until("answers", (s) => s.answered > 60);
+			await page.evaluate(press, "run");
+			const { wrong } = await until("all answers", (s) => s.answered === s.sent);
+			assert.equal(wrong, 0);
+			const posts = await page.evaluate(() => globalThis.posts);
+			if (name === "Chromium") assert.deepEqual({ streams: posts.streams, bytes: posts.bytes }, { streams: 1, bytes: 0 });
+			else assert.ok(posts.streams === 0 && posts.bytes > 10, JSON.stringify(posts));
+		});
 
 		test(`${name}: the call ends, and another one begins`, async () => {
 			await page.evaluate(press, "end");

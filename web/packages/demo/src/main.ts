@@ -42,9 +42,7 @@ const choices: readonly Choice[] = [
 	{
 		carrier: createStreamingDuplex(),
 		title: "HTTP/2 duplex",
-		note: canStreamRequests()
-			? "a streaming GET, and a streaming POST if it gets through"
-			: "a streaming GET, and POSTs",
+		note: canStreamRequests() ? "a streaming GET and POST" : "a streaming GET, and POSTs",
 		missing: undefined,
 	},
 	{ carrier: createDuplex(), title: "HTTP duplex, batched", note: "a streaming GET, and POSTs", missing: undefined },
@@ -180,7 +178,9 @@ for (const [i, { carrier, title, note, missing }] of choices.entries()) {
 	input.disabled = missing !== undefined;
 	input.addEventListener("change", () => session.use(carrier));
 	small.textContent = missing ?? note;
-	label.append(input, title, small);
+	const name = document.createElement("span");
+	name.textContent = title;
+	label.append(input, name, small);
 	element("carriers").append(label);
 }
 
