@@ -28,6 +28,7 @@ type call struct {
 	block    []byte // the fields of HEADERS that are the same each time
 	failFast bool
 	resume   bool                   // it asks for resumption
+	lossy    *lossy                 // nil if no message may be lost
 	addr     net.Addr               // of the gateway, the last one
 	refresh  func() ([]byte, error) // makes the block anew, with fresh credentials
 	finished []func(error)          // told of the end
@@ -205,6 +206,9 @@ func (k *call) open(dst []byte) []byte {
 		dst = fields.AppendField(dst, ":ticket", k.ticket)
 		dst = fields.AppendField(dst, ":epoch", strconv.FormatUint(k.epoch, 10))
 	}
+	if k.lossy != nil && kind == duplex.Headers && k.lane.n.session != nil {
+		dst = k.lossy.ask(dst, k)
+	}
 	k.phase = phaseOpen
 	switch {
 	case kind == duplex.Resume:
@@ -320,6 +324,7 @@ func (k *call) takeHeaders(list []exchange.Field) {
 		return
 	}
 	k.got, k.heads = duplex.GotHeaders, true
+	k.lossy.answer(list)
 	k.header, k.encoding = readMetadata(list), exchange.Get(list, "grpc-encoding")
 	k.readable.Broadcast()
 }
@@ -373,6 +378,7 @@ func (k *call) finish(st *status.Status) {
 		k.c.later(func() { f(st.Err()) })
 	}
 	k.up.Free()
+	k.lossy.stop()
 	k.readable.Broadcast()
 	k.writable.Broadcast()
 	switch {

@@ -27,6 +27,8 @@ type conn struct {
 	lanes   map[*lane]struct{}
 	calls   int // that count for the gateway's limit
 	ends    []endedCall
+	lossy   map[uint64]*call // by the numbers of datagrams
+	number  uint64           // the last of these
 
 	welcome  welcome
 	welcomed chan struct{} // closed by the first WELCOME, or the end

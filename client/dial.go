@@ -160,8 +160,10 @@ func (n *conn) start(pipe Pipe, hello []byte) {
 		n.own = n.lane(duplex.CallForm)
 		n.own.control = duplex.CallForm.Append(nil, duplex.Hello, 0, hello)
 		n.own.open()
-		n.c.wg.Add(1)
-		go n.accept() // ends with the session
+		n.lossy = map[uint64]*call{}
+		n.c.wg.Add(2)
+		go n.accept()    // both end with the session
+		go n.datagrams() //
 	}
 	n.watch()
 }

@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -452,6 +453,79 @@ var cases = map[string]func(t *testing.T, c *client.Client){
 			t.Error("what came back differs")
 		}
 	},
+}
+
+// Messages that may be lost go in datagrams, and are not doubled and not out of order.
+func TestLossy(t *testing.T) {
+	w := start(t, sluice.Config{})
+	var data atomic.Int64
+	c, err := client.New(w.secure, client.Config{Carriers: []client.Carrier{webtransport.Carrier{}}, TLS: w.trust, Trace: func(f client.Frame) {
+		if f.Kind == "DATA" {
+			data.Add(int64(f.Length))
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close() //nolint:errcheck
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	s, err := testgrpc.NewTestServiceClient(c).FullDuplexCall(ctx, client.Lossy(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(size int) *testgrpc.StreamingOutputCallRequest {
+		return &testgrpc.StreamingOutputCallRequest{
+			ResponseParameters: []*testgrpc.ResponseParameters{{Size: int32(size)}},
+			Payload:            &testgrpc.Payload{Body: make([]byte, 100)},
+		}
+	}
+	reply := func() int {
+		t.Helper()
+		m, err := s.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(m.GetPayload().GetBody())
+	}
+	if err := s.Send(ask(1)); err != nil { // in DATA: the gateway has not agreed yet
+		t.Fatal(err)
+	}
+	if n := reply(); n != 1 {
+		t.Errorf("the first answer has %d bytes", n)
+	}
+	const count = 100
+	before := data.Load()
+	for i := range count {
+		if err := s.Send(ask(2 + i)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err := s.Send(ask(5000)); err != nil { // its answer is too large, and so it comes in DATA
+		t.Fatal(err)
+	}
+	got, last := 0, 1
+	for last != 5000 {
+		n := reply()
+		if n <= last {
+			t.Errorf("the answer with %d bytes came after that with %d", n, last)
+		}
+		last = n
+		got++
+	}
+	if got < count/2 {
+		t.Errorf("%d of %d answers came", got, count)
+	}
+	if n := data.Load() - before; n > 5000+20*150 {
+		t.Errorf("%d bytes went as DATA", n)
+	}
+	if err := s.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Recv(); !errors.Is(err, io.EOF) {
+		t.Errorf("got %v, want the end", err)
+	}
 }
 
 // What is wrong with a gateway is said in words.

@@ -6,6 +6,7 @@ import (
 	"math"
 	"strings"
 
+	"github.com/sluice-rpc/sluice/internal/wire/duplex"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -27,6 +28,7 @@ type resumable struct {
 // options are the call options that mean something here.
 type options struct {
 	resume      *bool
+	lossy       *lossy
 	failFast    bool
 	maxReceive  int
 	maxSend     int
@@ -49,6 +51,8 @@ func (c *Client) options(list []grpc.CallOption) (*options, error) {
 		switch v := option.(type) {
 		case resumable:
 			o.resume = &v.yes
+		case lossyOption:
+			o.lossy = &lossy{late: v.late, order: duplex.Order{Late: v.late}}
 		case grpc.HeaderCallOption:
 			o.headers = append(o.headers, v.HeaderAddr)
 		case grpc.TrailerCallOption:

@@ -19,6 +19,7 @@ import (
 // does a call of which nothing was sent.
 func (k *call) lost(err error) {
 	n := k.lane.n
+	k.lossy.stop()
 	wait := n.welcome.detach
 	fresh := k.epoch == 0
 	if k.phase == phaseOpen && k.id == "" && !fresh {

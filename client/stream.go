@@ -73,7 +73,7 @@ func (c *Client) stream(ctx context.Context, desc *grpc.StreamDesc, method strin
 		// They outlive the context of the call's beginning only in that they are asked again.
 		k.refresh = func() ([]byte, error) { return c.block(ctx, method, o) }
 	}
-	k.failFast = o.failFast
+	k.failFast, k.lossy = o.failFast, o.lossy
 	k.resume = c.cfg.Resume == ResumeAll || c.cfg.Resume == ResumeStreams && (desc.ClientStreams || desc.ServerStreams)
 	if o.resume != nil {
 		k.resume = *o.resume
@@ -191,6 +191,11 @@ func (s *stream) SendMsg(m any) error {
 	if s.half {
 		return status.Error(codes.Internal, "SendMsg called after CloseSend")
 	}
+	if b := s.lossy.pack(prefix, data); b != nil && s.desc.ClientStreams {
+		session := s.lossy.conn.session
+		s.c.later(func() { _ = session.SendDatagram(b) }) // it may wait a moment, and be lost
+		return nil
+	}
 	ok := s.write(prefix[:])
 	for _, b := range data {
 		ok = ok && s.write(b.ReadOnlyData())
@@ -301,6 +306,11 @@ func (s *stream) next(wanted bool) (flags byte, _ mem.BufferSlice, _ error) {
 	defer s.c.unlock()
 	s.uncork()
 	for {
+		if s.have == 0 && wanted { // between two messages
+			if b := s.lossy.next(); b != nil {
+				return 0, mem.BufferSlice{mem.SliceBuffer(b)}, nil
+			}
+		}
 		if s.have < len(s.prefix) {
 			n := s.pull(s.prefix[s.have:])
 			if s.have += n; s.have == len(s.prefix) {

@@ -42,6 +42,7 @@ type Options struct {
 	Timeout    time.Duration
 	Compress   string
 	Resume     string
+	Lossy      bool
 	Verbose    bool // print metadata
 	ShowFrames bool
 	CutEvery   time.Duration
@@ -196,6 +197,9 @@ func (o *Options) call(ctx context.Context, c *client.Client, m protoreflect.Met
 	var opts []grpc.CallOption
 	if o.Compress != "" {
 		opts = append(opts, grpc.UseCompressor(o.Compress))
+	}
+	if o.Lossy {
+		opts = append(opts, client.Lossy(false))
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

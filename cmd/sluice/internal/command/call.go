@@ -77,6 +77,7 @@ func (a *app) call() *cobra.Command {
 	fs.StringVar(&o.Compress, "compress", "", "`ENCODING` of messages that are sent: gzip")
 	fs.IntVar(&f.maxMessage, "max-message", 4<<20, "`BYTES` of a message that is received")
 	fs.StringVar(&o.Resume, "resume", "", "calls that go on after a lost connection: streams, all or none (default streams; all with --cut-every)")
+	fs.BoolVar(&o.Lossy, "lossy", false, "messages may be lost: over webtransport they go in datagrams, once the gateway has agreed")
 	fs.BoolVarP(&o.Verbose, "verbose", "v", false, "print metadata to the standard error")
 	fs.BoolVar(&o.ShowFrames, "show-frames", false, "print the frames of the protocol to the standard error")
 	fs.DurationVar(&o.CutEvery, "cut-every", 0, "cut the own connection every `TIME`, to see the call go on; several carriers take turns")
