@@ -14,7 +14,7 @@ import (
 
 // ride puts what the carriers take that ride on others before the protocols: they are found by
 // their paths and subprotocols, which are no method's. Calls that come over them go to
-// the protocols, and pipes to the mux.
+// the protocols, and pipes to the mux. What clients need to know before they open one is there too.
 func (g *Gateway) ride(protocols table) table {
 	cfg := &g.cfg
 	var pipes exchange.Handler
@@ -36,7 +36,12 @@ func (g *Gateway) ride(protocols table) table {
 	if pipes != nil {
 		g.riding = append(g.riding, riding{Name: "websocket", Protocol: exchange.PipeMux, URL: cfg.Duplex.Path})
 	}
-	return append(table{{"websocket", g.socket.Match, g.socket}, g.httpDuplex(protocols)}, protocols...)
+	rows := table{g.discovery()}
+	if g.tickets = g.newTickets(); cfg.HTTP3 != nil && pipes != nil {
+		rows = append(rows, row{"tickets", g.tickets.Match, g.tickets})
+	}
+	rows = append(rows, row{"websocket", g.socket.Match, g.socket}, g.httpDuplex(protocols))
+	return append(rows, protocols...)
 }
 
 // ports are those on which a gateway listens, with their schemes.

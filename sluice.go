@@ -186,10 +186,7 @@ func (g *Gateway) assemble(router rpc.Handler) error {
 
 	protocols := newTable(h, cfg, g.schemas.lookup, g.budget.Reserve, methods)
 	g.mux = newMux(g, protocols)
-	protocols = append(append(g.handlers(), g.discovery()), g.ride(protocols)...)
-	if g.tickets = g.newTickets(); cfg.HTTP3 != nil && cfg.Duplex.Path != off {
-		protocols = append(table{{"tickets", g.tickets.Match, g.tickets}}, protocols...)
-	}
+	protocols = append(g.handlers(), g.ride(protocols)...)
 	if cfg.REST.OpenAPI != nil {
 		protocols = append(table{g.publicOpenAPI()}, protocols...) // its paths are those of no method
 	}
