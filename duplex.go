@@ -18,7 +18,7 @@ func (g *Gateway) httpDuplex(protocols exchange.Handler) row {
 		metadata[strings.ToLower(name)] = true
 	}
 	g.sessions = duplex.New(duplex.Options{
-		Path: cfg.Duplex.Path, Pipes: g.mux, Calls: protocols, Types: g.messagesOf,
+		Path: cfg.Duplex.Path, Pipes: g.mux, Calls: protocols, Types: g.messagesOf, Pending: g.schemaPending,
 		Metadata:    func(name string) bool { return metadata[name] },
 		MaxSessions: cfg.Limits.DuplexSessions, MaxPerClient: cfg.Limits.DuplexClientSessions,
 		MaxUploads: cfg.Limits.DuplexUploads, MaxAhead: cfg.Limits.DuplexAheadBytes, MaxMessage: cfg.Limits.MessageBytes,

@@ -55,9 +55,7 @@ func pingPong(ctx context.Context, url string, carrier client.Carrier, n int) er
 }
 
 // rawPingPong does the same as npm http2-duplex, whose requests may take any connection.
-func rawPingPong(ctx context.Context, url string) error {
-	tr := &http.Transport{TLSClientConfig: anyCertificate.Clone(), ForceAttemptHTTP2: true}
-	defer tr.CloseIdleConnections()
+func rawPingPong(ctx context.Context, tr *http.Transport, url string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ask := func(method, id, body string) (*http.Response, error) {
@@ -118,7 +116,9 @@ func TestProxiesRaw(t *testing.T) {
 		t.Run(p.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
-			if err := rawPingPong(ctx, "https://"+s.behind(t, p)); err != nil {
+			tr := &http.Transport{TLSClientConfig: anyCertificate.Clone(), ForceAttemptHTTP2: true}
+			defer tr.CloseIdleConnections()
+			if err := rawPingPong(ctx, tr, "https://"+s.behind(t, p)); err != nil {
 				t.Error(err)
 			}
 		})

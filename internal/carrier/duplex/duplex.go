@@ -40,6 +40,8 @@ type Options struct {
 	Metadata func(name string) bool
 	// Types says what a method's messages are; it is for raw sessions.
 	Types func(method string) (Types, bool)
+	// Pending says whose schema is still to come, "" if none is; nil is none.
+	Pending func() string
 
 	MaxSessions  int           // in all
 	MaxPerClient int           // of one address
@@ -76,6 +78,9 @@ func New(o Options) *Server {
 	}
 	if o.LimitHit == nil {
 		o.LimitHit = func(string) {}
+	}
+	if o.Pending == nil {
+		o.Pending = func() string { return "" }
 	}
 	if o.Metadata == nil {
 		o.Metadata = func(string) bool { return true }

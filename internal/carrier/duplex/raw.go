@@ -21,6 +21,9 @@ func (s *Server) raw(method string) (exchange.Handler, *refusal) {
 		return nil, &refusal{404, "there are no raw sessions here"}
 	}
 	t, ok := s.o.Types(method)
+	if pending := s.o.Pending(); !ok && pending != "" {
+		return nil, &refusal{503, "the method is not known yet: waiting for " + pending}
+	}
 	if !ok {
 		return nil, &refusal{404, "the method is not known: the gateway needs its schema, by reflection or descriptors"}
 	}

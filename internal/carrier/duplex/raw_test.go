@@ -134,6 +134,11 @@ func TestRawRefused(t *testing.T) {
 	} {
 		w, _ := rawWorld(t, c.types, grpcEcho())
 		w.start(rawHead("GET", c.method)).status(c.status)
+		w.s.o.Pending = func() string { return "the services of a" }
+		if c.status == 404 {
+			c.status = 503
+		}
+		w.start(rawHead("GET", c.method)).status(c.status)
 		w.empty()
 	}
 }

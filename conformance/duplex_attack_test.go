@@ -1,0 +1,226 @@
+package conformance
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sluice-rpc/sluice/conformance/internal/gateway"
+)
+
+// from is a client of HTTP/2 without TLS that has an address of its own.
+func from(t *testing.T, ip string) *http.Transport {
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
+	tr := &http.Transport{DialContext: d.DialContext, Protocols: new(http.Protocols), DisableCompression: true}
+	tr.Protocols.SetUnencryptedHTTP2(true)
+	t.Cleanup(tr.CloseIdleConnections)
+	return tr
+}
+
+// attacker is a client that means no good.
+type attacker struct {
+	t   *testing.T
+	ctx context.Context
+	tr  *http.Transport
+	url string
+}
+
+func (a *attacker) ask(method, path string, body io.Reader, pairs ...string) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(a.ctx, method, a.url+"/sluice/v1"+path, body)
+	if err != nil {
+		return nil, err
+	}
+	for i := 0; i < len(pairs); i += 2 {
+		r.Header.Set(pairs[i], pairs[i+1])
+	}
+	return a.tr.RoundTrip(r)
+}
+
+// status asks, and drops the answer.
+func (a *attacker) status(method, path string, body io.Reader, pairs ...string) int {
+	resp, err := a.ask(method, path, body, pairs...)
+	if err != nil {
+		return 0
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode
+}
+
+// many calls f for each number below n, 32 at a time.
+func many(n int, f func(i int)) {
+	var wg sync.WaitGroup
+	work := make(chan int)
+	for range 32 {
+		wg.Go(func() {
+			for i := range work {
+				f(i)
+			}
+		})
+	}
+	for i := range n {
+		work <- i
+	}
+	close(work)
+	wg.Wait()
+}
+
+func sessionID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+// nothings are zeros, until their context ends.
+type nothings struct{ ctx context.Context }
+
+func (e nothings) Read(p []byte) (int, error) {
+	if err := e.ctx.Err(); err != nil {
+		return 0, err
+	}
+	clear(p)
+	return len(p), nil
+}
+
+// TestHTTPDuplexAttacks has sessions that are begun and left, uploads beyond gaps, uploads
+// again and again, and downloads that nobody reads. The gateway says what is too much,
+// takes at most 64 MiB for all of them together, serves others meanwhile, and
+// forgets it all.
+func TestHTTPDuplexAttacks(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "sluice.yaml")
+	if err := os.WriteFile(config, []byte("duplex:\n  poll_gap: 8s\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	set := schema(t, filepath.Join("..", "cmd", "sluice", "internal", "demo", "demopb"), "demo.proto")
+	g, err := gateway.Serve(gateway.Options{Command: sluice(t), Args: []string{"--config", config, "--schema", set, serveWeb(t, set)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(g.Stop)
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	defer cancel()
+	url := "http://" + g.Addr
+	rss := func() int { return resident(t, g) }
+	honest := from(t, "127.0.0.2")
+	serves := func(when string) {
+		t.Helper()
+		short, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		if err := rawPingPong(short, honest, url); err != nil {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+	for range 50 {
+		serves("before")
+	}
+	before := rss()
+	attack, stop := context.WithCancel(ctx)
+	defer stop()
+	a := &attacker{t, attack, from(t, "127.0.0.3"), url}
+	const raw = "/raw/sluice.demo.v1.Demo/EchoBytes"
+
+	ids := make([]string, 3000)
+	var opened, refused atomic.Int64
+	many(len(ids), func(i int) {
+		id := sessionID()
+		switch a.status("GET", "", nil, "sluice-session", id, "sluice-offset", "0", "sluice-poll", "1") {
+		case 200:
+			ids[i] = id
+			opened.Add(1)
+		case 429:
+			refused.Add(1)
+		}
+	})
+	if opened.Load() != 1000 || refused.Load() != 2000 {
+		t.Errorf("%d sessions of one address, and %d refused; want 1000 and 2000", opened.Load(), refused.Load())
+	}
+	serves("half-open sessions")
+	var open []string
+	for _, id := range ids {
+		if id != "" {
+			open = append(open, id)
+		}
+	}
+
+	statuses := make([]atomic.Int64, 600)
+	count := func(status int) { statuses[status].Add(1) }
+	block := strings.Repeat("x", 60<<10)
+	var held sync.WaitGroup
+	for i := range 200 { // each waits until the session is over, or the attack is
+		for n := range 6 {
+			held.Go(func() {
+				count(a.status("POST", "", strings.NewReader(block), "sluice-session", open[i], "sluice-offset", strconv.Itoa(1+n*len(block))))
+			})
+		}
+	}
+	time.Sleep(time.Second)
+	serves("uploads beyond a gap")
+	many(3000, func(i int) {
+		count(a.status("POST", "", strings.NewReader("\x7f\x00\x00\x00\x00\x00\x00\x00"), "sluice-session", open[900+i%50], "sluice-offset", "0"))
+	})
+	serves("uploads again and again")
+	t.Logf("peak after uploads: %d MiB more", (rss()-before)>>20)
+
+	b := &attacker{t, attack, from(t, "127.0.0.4"), url}
+	for range 40 {
+		get, err := b.ask("GET", raw, nil)
+		if err != nil || get.StatusCode != 200 {
+			t.Fatal(get, err)
+		}
+		defer get.Body.Close()
+		held.Go(func() {
+			b.status("POST", raw, nothings{attack}, "http2-duplex-id", get.Header.Get("http2-duplex-id"), "http2-duplex-single", "true")
+		})
+	}
+	most := 0
+	for range 20 {
+		time.Sleep(50 * time.Millisecond)
+		most = max(most, rss()-before)
+	}
+	serves("downloads that nobody reads")
+	if most > maxGrowth {
+		t.Errorf("resident memory grew by %d MiB from %d MiB, at most 64 MiB are allowed", most>>20, before>>20)
+	}
+	t.Logf("memory grew by %d MiB", most>>20)
+	stop()
+	held.Wait()
+	if statuses[409].Load() == 0 || statuses[204].Load() == 0 {
+		t.Error("no upload was refused, or none taken")
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		resp, err := http.Get("http://" + g.Admin + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), "\nsluice_duplex_sessions 0\n") && strings.Contains(string(text), "\nsluice_buffered_bytes 0\n") {
+			for _, limit := range []string{"duplex_client_sessions", "duplex_ahead_bytes"} {
+				if !strings.Contains(string(text), `sluice_limits_hit_total{limit="`+limit+`"}`) {
+					t.Errorf("%s is not counted", limit)
+				}
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			left := regexp.MustCompile(`(?m)^sluice_(duplex_sessions|buffered_bytes) .*$`).FindAll(text, -1)
+			t.Fatalf("left: %s", left)
+		}
+	}
+	serves("after")
+}
