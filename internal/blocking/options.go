@@ -18,6 +18,10 @@ type Options struct {
 	// Stall is how long one write of at most a window may take before the client counts
 	// as gone; zero is no limit. For ServeHTTP only.
 	Stall time.Duration
+	// Detach lets ServeHTTP return when a request has become a WebSocket, so that the server
+	// can forget what it keeps of the request. The WebSocket goes on until its connection
+	// is closed. For ServeHTTP only.
+	Detach bool
 	// Log gets what a person should know: panics of in-process handlers. Nil is silent.
 	Log *slog.Logger
 }

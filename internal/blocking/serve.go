@@ -1,6 +1,7 @@
 package blocking
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,8 +23,8 @@ const pieceSize = 16 << 10
 var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 
 // ServeHTTP gives a request to h and writes its response. It returns when the exchange
-// is over and nothing of it runs any more; like every http.Handler it may panic with
-// http.ErrAbortHandler.
+// is over and nothing of it runs any more, unless [Options.Detach] says otherwise; like
+// every http.Handler it may panic with http.ErrAbortHandler.
 //
 // It reads the request and writes the response at the same time, also on HTTP/1.1.
 func ServeHTTP(h exchange.Handler, w http.ResponseWriter, r *http.Request, o Options) {
@@ -31,13 +32,13 @@ func ServeHTTP(h exchange.Handler, w http.ResponseWriter, r *http.Request, o Opt
 		http.Error(w, "CONNECT: this is not a forward proxy", http.StatusNotImplemented)
 		return
 	}
-	s := &served{w: w, r: r, in: r.Body, ctl: http.NewResponseController(w), o: &o, window: rpc.WindowDefault, wake: make(chan struct{}, 1)}
+	s := &served{
+		w: w, r: r, ctx: r.Context(), in: r.Body, ctl: http.NewResponseController(w), o: &o, window: rpc.WindowDefault, wake: make(chan struct{}, 1),
+	}
 	if r.ProtoMajor == 1 && s.ctl.EnableFullDuplex() != nil {
 		s.half = true
 	}
-	buf := pieces.Get().(*[pieceSize]byte)
-	defer pieces.Put(buf)
-	s.serve(h, buf[:])
+	s.serve(h)
 }
 
 // served is an exchange that net/http serves. The goroutine of ServeHTTP reads the
@@ -46,7 +47,8 @@ func ServeHTTP(h exchange.Handler, w http.ResponseWriter, r *http.Request, o Opt
 type served struct {
 	w   http.ResponseWriter
 	r   *http.Request
-	in  io.Reader // where the request's content comes from
+	ctx context.Context // of the request
+	in  io.Reader       // where the request's content comes from
 	ctl *http.ResponseController
 	o   *Options
 	req exchange.Request
@@ -90,15 +92,19 @@ type served struct {
 }
 
 // serve carries out the exchange.
-func (s *served) serve(h exchange.Handler, buf []byte) {
+func (s *served) serve(h exchange.Handler) {
 	over := false
+	buf := pieces.Get().(*[pieceSize]byte)
 	defer func() {
+		if buf != nil {
+			pieces.Put(buf)
+		}
 		if !over {
 			s.wait(true) // a handler panicked
 			s.hangUp()
 		}
 	}()
-	n, eof, err := s.first(buf)
+	n, eof, err := s.first(buf[:])
 	if err != nil {
 		over = true
 		s.refuseRest()
@@ -108,9 +114,19 @@ func (s *served) serve(h exchange.Handler, buf []byte) {
 	more, switches := s.start(h, buf[:n], eof)
 	if switches {
 		more = s.upgrade()
-	}
-	for more {
-		more = s.read(buf)
+		pieces.Put(buf)
+		buf = nil
+		if s.o.Detach && s.raw != nil {
+			s.w, s.r, s.ctl, s.ctx = nil, nil, nil, context.Background()
+			go s.detached(more) // ends with the connection, which it closes
+			over = true
+			return
+		}
+		s.readRaw(more)
+	} else {
+		for more {
+			_, more = s.read(buf[:])
+		}
 	}
 	s.wait(false)
 	over = true
@@ -179,11 +195,11 @@ func (s *served) isFinal() bool {
 	return s.final || s.reset
 }
 
-// read reads and pushes one piece of the request, and says whether to go on.
-func (s *served) read(buf []byte) (more bool) {
-	n := s.waitCredit(len(buf))
-	if n == 0 {
-		return false
+// read reads and pushes one piece of the request. It returns its length, and says
+// whether to go on.
+func (s *served) read(buf []byte) (n int, more bool) {
+	if n = s.waitCredit(len(buf)); n == 0 {
+		return 0, false
 	}
 	n, err := s.in.Read(buf[:n])
 	eof := errors.Is(err, io.EOF)
@@ -203,14 +219,14 @@ func (s *served) read(buf []byte) (more bool) {
 
 	switch {
 	case over:
-		return false
+		return n, false
 	case err != nil && !eof:
 		// Half a request is not a request: it is taken back, and never ended.
 		s.resetRequest(exchange.Cancel)
-		return false
+		return n, false
 	}
 	s.push(buf[:n], eof)
-	return !eof
+	return n, !eof
 }
 
 func (s *served) push(b []byte, eof bool) {
@@ -220,7 +236,11 @@ func (s *served) push(b []byte, eof bool) {
 		s.req.Data(b)
 	}
 	if eof {
-		s.req.End(requestTrailer(s.r))
+		var trailer []exchange.Field
+		if s.raw == nil { // that of a WebSocket has none
+			trailer = requestTrailer(s.r)
+		}
+		s.req.End(trailer)
 	}
 }
 
@@ -249,7 +269,7 @@ func (s *served) waitCredit(most int) int {
 		gone := false
 		select {
 		case <-s.credited:
-		case <-s.r.Context().Done():
+		case <-s.ctx.Done():
 			gone = true
 		}
 		if gone {
@@ -298,17 +318,24 @@ func (s *served) Credit(n int) {
 // wait writes the response, or waits for the goroutine that does.
 func (s *served) wait(quit bool) {
 	s.mu.Lock()
-	s.inBody = false
+	s.inBody = false // so no goroutine begins to write any more
 	s.quit = s.quit || quit
-	second := s.writing
+	second, written := s.writing, s.written
 	s.writing = true
 	s.mu.Unlock()
-	switch {
-	case second && s.written != nil:
+	if second && written != nil {
 		s.signal()
-		<-s.written
-	case !quit:
-		s.write()
+		<-written
+		s.mu.Lock()
+		idle := !s.writing
+		s.writing = true
+		s.mu.Unlock()
+		if !idle {
+			return
+		}
+	}
+	if !quit {
+		s.write(true)
 	}
 }
 
@@ -377,16 +404,19 @@ func rudely(c net.Conn) {
 }
 
 // writer is the second goroutine. It ends when the response is over, for which
-// ServeHTTP waits.
-func (s *served) writer() {
-	defer close(s.written)
+// ServeHTTP waits; that of a WebSocket also when there is nothing to write.
+func (s *served) writer(written chan struct{}) {
+	defer close(written)
+	idle := false
 	defer func() {
 		if p := recover(); p != nil {
 			s.panicked = fmt.Errorf("%v\n\n%s", p, debug.Stack())
 		}
-		s.interrupt()
+		if !idle {
+			s.interrupt()
+		}
 	}()
-	s.write()
+	idle = s.write(s.raw == nil)
 }
 
 // interrupt makes the reader stop.

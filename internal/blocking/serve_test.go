@@ -29,6 +29,7 @@ type front struct {
 	*httptest.Server
 	t      *testing.T
 	server *exchangetest.Server
+	detach bool
 	// returned gets a value each time ServeHTTP has returned or panicked.
 	returned chan struct{}
 }
@@ -42,7 +43,7 @@ type setup struct {
 
 func newFront(t *testing.T, s setup, script exchangetest.Script) *front {
 	t.Helper()
-	f := &front{t: t, server: exchangetest.NewServer(script), returned: make(chan struct{}, 1024)}
+	f := &front{t: t, server: exchangetest.NewServer(script), returned: make(chan struct{}, 1024), detach: s.o.Detach}
 	var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() { f.returned <- struct{}{} }()
 		ServeHTTP(f.server, w, r, s.o)
@@ -122,6 +123,9 @@ func (f *front) over(q *exchangetest.Request, delivered bool) exchangetest.Seen 
 	f.t.Helper()
 	f.waitReturned()
 	s := q.Seen()
+	if f.detach {
+		s = q.WaitDone(f.t)
+	}
 	if !s.Done {
 		f.t.Error("ServeHTTP has returned before Done")
 	}

@@ -3,9 +3,11 @@ package blocking
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
@@ -86,6 +88,57 @@ func (s *served) upgrade() (more bool) {
 		return false
 	}
 	return true
+}
+
+// idleSize is how much is read at once of a WebSocket that was silent, which may be for
+// hours. What comes in larger pieces is read in larger ones, until one is small again.
+const idleSize = 512
+
+// readRaw reads the bytes of a WebSocket.
+func (s *served) readRaw(more bool) {
+	small := make([]byte, idleSize)
+	for n := 0; more; {
+		if n < idleSize {
+			n, more = s.read(small)
+			continue
+		}
+		large := pieces.Get().(*[pieceSize]byte)
+		n, more = s.read(large[:])
+		pieces.Put(large)
+	}
+}
+
+// detached is the rest of serve for a WebSocket whose ServeHTTP has returned.
+func (s *served) detached(more bool) {
+	over := false
+	defer func() {
+		if over {
+			return
+		}
+		p := recover() // there is no server that would do it
+		s.wait(true)
+		s.hangUp()
+		s.logPanic(p)
+	}()
+	s.readRaw(more)
+	s.wait(false)
+	s.req.Done(s.delivered)
+	over = true
+	switch {
+	case s.panicked != nil:
+		s.hangUp()
+		s.logPanic(s.panicked)
+	case s.abort:
+		s.cut()
+	default:
+		s.closeSoftly()
+	}
+}
+
+func (s *served) logPanic(p any) {
+	if s.o.Log != nil {
+		s.o.Log.Error("panic in a WebSocket", "panic", fmt.Sprintf("%v\n\n%s", p, debug.Stack()))
+	}
 }
 
 // switching is the head of the response (RFC 6455, section 4.2.2). It is written here,

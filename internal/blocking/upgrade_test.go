@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -89,13 +90,17 @@ func accept() exchangetest.Script {
 	}
 }
 
-// upgradeSetups are with and without TLS, and a list of work.
+// upgradeSetups are with and without TLS, and a list of work, and the handler kept or not.
 func upgradeSetups(t *testing.T, test func(t *testing.T, f func(exchangetest.Script) *front)) {
-	for _, secure := range []bool{false, true} {
+	for i := range 4 {
+		secure, detach := i&1 != 0, i&2 != 0
 		for _, work := range []bool{false, true} {
-			name, o := "plain", Options{Stall: time.Minute}
+			name, o := "plain", Options{Stall: time.Minute, Detach: detach}
 			if secure {
 				name = "TLS"
+			}
+			if detach {
+				name += "/detached"
 			}
 			if work {
 				name += "/work"
@@ -439,12 +444,63 @@ func TestUpgradeMiddleware(t *testing.T) {
 
 // TestUpgradePanic has a handler that panics once the connection is its own.
 func TestUpgradePanic(t *testing.T) {
-	f := newFront(t, setup{major: 1}, exchangetest.Script{Begin: accept().Begin, Data: func(*exchangetest.Request, []byte) { panic("x") }})
-	c := f.upgraded(handshake)
-	c.head()
-	c.send("x")
-	if b, err := io.ReadAll(c.r); len(b) > 0 || err == nil {
-		t.Errorf("%q, %v", b, err)
+	for _, detach := range []bool{false, true} {
+		said := make(chan string, 10)
+		log := slog.New(slog.NewTextHandler(writerFunc(func(b []byte) { said <- string(b) }), nil))
+		f := newFront(t, setup{major: 1, o: Options{Detach: detach, Log: log}},
+			exchangetest.Script{Begin: accept().Begin, Data: func(*exchangetest.Request, []byte) { panic("x") }})
+		c := f.upgraded(handshake)
+		c.head()
+		c.send("x")
+		if b, err := io.ReadAll(c.r); len(b) > 0 || err == nil {
+			t.Errorf("%q, %v", b, err)
+		}
+		f.waitReturned()
+		if detach { // else net/http says it
+			if line := <-said; !strings.Contains(line, "panic in a WebSocket") {
+				t.Errorf("the log says %s", line)
+			}
+		}
 	}
-	f.waitReturned()
+}
+
+type writerFunc func(b []byte)
+
+func (f writerFunc) Write(b []byte) (int, error) {
+	f(b)
+	return len(b), nil
+}
+
+// TestUpgradeIdle: between messages a WebSocket has no goroutine that writes and no large
+// buffer, and loses nothing for it, whoever sends and whenever.
+func TestUpgradeIdle(t *testing.T) {
+	script := accept()
+	script.End = nil // the test ends it
+	upgradeSetups(t, func(t *testing.T, front func(exchangetest.Script) *front) {
+		f := front(script)
+		p := f.upgraded(handshake)
+		p.head()
+		q := f.server.Next(t)
+		for i := range 500 {
+			s := strings.Repeat("x", 1+i*i%40000)
+			p.send(s)
+			p.want(s)
+			if i%3 == 0 {
+				q.Send([]byte("pushed"))
+				p.want("pushed")
+			}
+		}
+		p.closeWrite()
+		q.Until(t, "the end", func(s *exchangetest.Seen) bool { return s.Ended })
+		time.Sleep(10 * time.Millisecond) // the reader is over, and nobody writes
+		q.Send([]byte("late"))
+		p.want("late")
+		q.Finish([]exchange.Field(nil)...)
+		if _, err := p.r.ReadByte(); !errors.Is(err, io.EOF) {
+			t.Errorf("after the end: %v", err)
+		}
+		if !q.WaitDone(t).Delivered {
+			t.Error("the end was not delivered")
+		}
+	})
 }

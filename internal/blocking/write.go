@@ -162,7 +162,7 @@ func (s *served) beginWriterLocked() {
 	if s.inBody && !s.half && !s.writing && !s.quit && !s.queue.empty() {
 		s.writing = true
 		s.written = make(chan struct{})
-		go s.writer() // ends with the response; ServeHTTP waits for it
+		go s.writer(s.written) // ends with the response, or when a WebSocket is idle; ServeHTTP waits for it
 	}
 }
 
@@ -173,11 +173,21 @@ func (s *served) signal() {
 	}
 }
 
-// write writes what is queued until the response is over.
-func (s *served) write() {
-	gone := s.r.Context().Done()
+// write writes what is queued until the response is over, or, unless it is to stay,
+// until there is nothing: then it says that it was idle, and the next one begins anew.
+func (s *served) write(stay bool) (idle bool) {
+	gone := s.ctx.Done()
 	for {
 		s.mu.Lock()
+		if !stay && !s.quit && s.queue.empty() {
+			data, spare := s.queue.data, s.spare
+			s.queue.data, s.spare = nil, nil
+			s.writing = false
+			s.mu.Unlock()
+			giveBack(data)
+			giveBack(spare)
+			return true
+		}
 		q := s.queue
 		s.queue = queue{data: s.spare[:0]}
 		quit := s.quit
@@ -185,7 +195,7 @@ func (s *served) write() {
 		s.spare = q.data
 		switch {
 		case quit:
-			return
+			return false
 		case q.empty():
 			select {
 			case <-s.wake:
@@ -198,7 +208,7 @@ func (s *served) write() {
 		s.deliver(&q)
 		if q.end || q.broken {
 			s.recycle()
-			return
+			return false
 		}
 	}
 }
@@ -233,7 +243,7 @@ func (s *served) deliver(q *queue) {
 	case s.dead || q.broken && s.wroteHead:
 		s.abort = true
 	default:
-		s.delivered = !q.broken && !s.misused && s.r.Context().Err() == nil
+		s.delivered = !q.broken && !s.misused && s.ctx.Err() == nil
 	}
 }
 

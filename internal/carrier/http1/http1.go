@@ -54,7 +54,7 @@ type Server struct {
 // New returns a Server that gives every exchange to h. Close or Shutdown ends it.
 func New(h exchange.Handler, cfg Config) *Server {
 	// Stalls are watched by the connection, which sees every write.
-	o := blocking.Options{Work: cfg.Work, Log: cfg.Logger}
+	o := blocking.Options{Work: cfg.Work, Log: cfg.Logger, Detach: true}
 	s := &Server{
 		feed: &feed{conns: make(chan net.Conn), closed: make(chan struct{}), stall: cfg.Stall},
 		idle: cfg.IdleTimeout, head: cfg.HeaderTimeout, ended: make(chan struct{}), closed: make(chan struct{}),
