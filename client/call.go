@@ -32,6 +32,7 @@ type call struct {
 	addr     net.Addr               // of the gateway, the last one
 	refresh  func() ([]byte, error) // makes the block anew, with fresh credentials
 	finished []func(error)          // told of the end
+	renewing bool                   // credentials are being asked again
 	ctxStop  func() bool            // stops listening to the context
 
 	// Where it is.

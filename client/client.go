@@ -117,7 +117,7 @@ func (c *Client) place() {
 		if k.isOver() {
 			continue
 		}
-		if n := c.room(); n != nil {
+		if n := c.room(); n != nil && (!k.renewing || k.over) {
 			n.attach(k)
 		} else {
 			left = append(left, k)

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"sync/atomic"
@@ -309,6 +310,52 @@ func TestResume(t *testing.T) {
 			t.Errorf("got %+v", credit)
 		}
 		wantEnd(t, s, codes.OK)
+	})
+}
+
+// counting are credentials with another token each time.
+type counting struct {
+	atomic.Int32
+	slow time.Duration
+	fail error
+}
+
+func (c *counting) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	n := c.Add(1)
+	if n > 1 {
+		time.Sleep(c.slow)
+		if c.fail != nil {
+			return nil, c.fail
+		}
+	}
+	return map[string]string{"Authorization": fmt.Sprintf("Bearer %d", n)}, nil
+}
+
+func (c *counting) RequireTransportSecurity() bool { return false }
+
+// A call is resumed with fresh credentials, and not before they are there.
+func TestCredentials(t *testing.T) {
+	creds := &counting{slow: 5 * time.Second}
+	talk(t, Config{Credentials: creds}, func(t *testing.T, g *gateway, c *Client) {
+		s := begin(t, context.Background(), c)
+		p := g.conn()
+		p.want(duplex.Headers, 1, "authorization: Bearer 1\r\n")
+		p.send(duplex.Headers, 1, "")
+		synctest.Wait()
+		p.cut(errors.New("cable"))
+		p = g.conn()
+		p.quiet()
+		p.want(duplex.Resume, 1, "authorization: Bearer 2\r\n")
+		p.send(duplex.Resumed, 1, ":state: live\r\n:got: 1\r\n:received: 0\r\n")
+		p.wantCredit(1)
+		creds.fail = errors.New("no more tokens")
+		p.cut(errors.New("cable"))
+		if st := wantEnd(t, s, codes.Unauthenticated); !strings.Contains(st.Message(), "no more tokens") {
+			t.Errorf("got %q", st.Message())
+		}
+		p = g.conn()
+		p.want(duplex.Resume, 1)
+		p.want(duplex.Cancel, 1)
 	})
 }
 

@@ -30,9 +30,32 @@ func (k *call) lost(err error) {
 	if k.orphan || !k.over {
 		k.c.waiting = append(k.c.waiting, k)
 	}
+	if k.refresh != nil && !fresh && !k.over && !k.renewing {
+		k.renewing = true
+		k.c.wg.Add(1)
+		go k.renew() // ends when the credentials have answered, whose context is the call's
+	}
 	if !fresh && k.timer == nil {
 		k.timer = time.AfterFunc(wait, k.abandon)
 	}
+}
+
+// renew asks the credentials of a call again, before it is resumed: a token may have run out.
+func (k *call) renew() {
+	c := k.c
+	defer c.wg.Done()
+	block, err := k.refresh()
+	c.mu.Lock()
+	defer c.unlock()
+	k.renewing = false
+	switch {
+	case k.over:
+	case err != nil:
+		k.finish(status.Convert(err))
+	default:
+		k.block = block
+	}
+	c.place()
 }
 
 // abandon gives up a call that has waited for as long as the gateway keeps it.

@@ -70,8 +70,12 @@ func (c *Client) stream(ctx context.Context, desc *grpc.StreamDesc, method strin
 		return nil, err
 	}
 	if len(o.credentials) > 0 {
-		// They outlive the context of the call's beginning only in that they are asked again.
-		k.refresh = func() ([]byte, error) { return c.block(ctx, method, o) }
+		k.refresh = func() ([]byte, error) {
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			defer context.AfterFunc(c.ctx, cancel)() // Close does not wait for them
+			return c.block(ctx, method, o)
+		}
 	}
 	k.failFast, k.lossy = o.failFast, o.lossy
 	k.resume = c.cfg.Resume == ResumeAll || c.cfg.Resume == ResumeStreams && (desc.ClientStreams || desc.ServerStreams)
