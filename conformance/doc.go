@@ -15,6 +15,8 @@
 //	TestMatrixWeb the same in Chromium and Firefox, with the client for browsers
 //	TestNginx     streams through nginx as it is by default
 //	TestProxies   the matrix through nginx and HAProxy, in five ways to set them up
+//	TestOrigins   pages of foreign origins, over every carrier
+//	TestThieves   tickets that were forged, stolen or kept, over every kind of carrier
 //	TestPages     the lines with curl that the pages show
 //	TestPublic    a public server with google.api.http annotations, grpc-gateway's example
 //

@@ -28,6 +28,7 @@ import (
 type carrier struct {
 	name   string
 	secure bool
+	client client.Carrier // of the Go client, or nil
 	dial   func(s *stage, url string, c *tls.Config) (grpc.ClientConnInterface, func() error, error)
 }
 
@@ -37,7 +38,7 @@ func by(secure bool, c client.Carrier) carrier {
 	if secure {
 		name += "-tls"
 	}
-	return carrier{name, secure, func(_ *stage, url string, cfg *tls.Config) (grpc.ClientConnInterface, func() error, error) {
+	return carrier{name, secure, c, func(_ *stage, url string, cfg *tls.Config) (grpc.ClientConnInterface, func() error, error) {
 		conn, err := client.New(url, client.Config{Carriers: []client.Carrier{c}, TLS: cfg})
 		if err != nil {
 			return nil, nil, err
@@ -48,10 +49,10 @@ func by(secure bool, c client.Carrier) carrier {
 
 // carriers are all that there are. The first two are gRPC as it is, with grpc-go.
 var carriers = []carrier{
-	{"grpc", false, func(s *stage, _ string, _ *tls.Config) (grpc.ClientConnInterface, func() error, error) {
+	{"grpc", false, nil, func(s *stage, _ string, _ *tls.Config) (grpc.ClientConnInterface, func() error, error) {
 		return dialGRPC(s.Addr, insecure.NewCredentials())
 	}},
-	{"grpc-tls", true, func(s *stage, _ string, cfg *tls.Config) (grpc.ClientConnInterface, func() error, error) {
+	{"grpc-tls", true, nil, func(s *stage, _ string, cfg *tls.Config) (grpc.ClientConnInterface, func() error, error) {
 		return dialGRPC(s.TLSAddr, credentials.NewTLS(cfg))
 	}},
 	by(false, client.WebSocket{}),
@@ -131,14 +132,18 @@ func newStage(t *testing.T, args ...string) *stage {
 	return s
 }
 
+// url is where the gateway is.
+func (s *stage) url(secure bool) string {
+	if secure {
+		return "https://" + s.TLSAddr
+	}
+	return "http://" + s.Addr
+}
+
 // dial opens a way to the gateway, until the test ends.
 func (s *stage) dial(t *testing.T, c carrier) grpc.ClientConnInterface {
 	t.Helper()
-	url := "http://" + s.Addr
-	if c.secure {
-		url = "https://" + s.TLSAddr
-	}
-	conn, end, err := c.dial(s, url, &tls.Config{RootCAs: s.roots, MinVersion: tls.VersionTLS12})
+	conn, end, err := c.dial(s, s.url(c.secure), &tls.Config{RootCAs: s.roots, MinVersion: tls.VersionTLS12})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -25,6 +26,7 @@ import (
 type Backend struct {
 	Addr string
 
+	begun  atomic.Int64
 	mu     sync.Mutex
 	plays  map[string]*play
 	server *grpc.Server
@@ -66,6 +68,9 @@ func (b *Backend) Stop() error {
 	return nil
 }
 
+// Begun is how many calls there were.
+func (b *Backend) Begun() int64 { return b.begun.Load() }
+
 // Open is how many calls run.
 func (b *Backend) Open() int {
 	b.mu.Lock()
@@ -97,6 +102,7 @@ func (b *Backend) serve(_ any, s grpc.ServerStream) error {
 	full, _ := grpc.MethodFromServerStream(s)
 	in, _ := metadata.FromIncomingContext(s.Context())
 	id := strings.Join(in.Get("x-id"), "")
+	b.begun.Add(1)
 	service, method := path.Split(full)
 	switch {
 	case service != "/"+Service+"/":

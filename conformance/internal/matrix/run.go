@@ -257,3 +257,30 @@ func (p *player) ask(method string, reply *[]byte) error {
 	}
 	return nil
 }
+
+// A Conversation is a bidirectional call whose script is echo, for judges with plans of their own.
+type Conversation struct{ p player }
+
+// Talk begins one; the context has the script and the id.
+func Talk(ctx context.Context, conn grpc.ClientConnInterface) (*Conversation, error) {
+	c := &Conversation{player{kind: "bidi"}}
+	var err error
+	c.p.stream, err = conn.NewStream(ctx, &grpc.StreamDesc{StreamName: "bidi", ServerStreams: true, ClientStreams: true}, "/"+Service+"/bidi", codec)
+	return c, err
+}
+
+// PingPong sends a message and receives it.
+func (c *Conversation) PingPong() error {
+	return c.p.step(step{verb: "pingpong", n: 1, size: defaultSize})
+}
+
+// End half-closes, and says how the call ended.
+func (c *Conversation) End() error {
+	if err := c.p.stream.CloseSend(); err != nil {
+		return err
+	}
+	if err := c.p.finish(); err != nil {
+		return err
+	}
+	return c.p.end.Err()
+}
