@@ -393,7 +393,7 @@ func page(table string, long time.Duration) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `# Floods
 
-What %ssluice serve%s with its [default limits](reference/limits.md) makes of the known ways to abuse HTTP/2, and of some for WebSockets. Made by
+What %ssluice serve%s with its [default limits](reference/limits.md) makes of the known ways to abuse HTTP/2, and of some for WebSockets, pipes, HTTP/3 and WebTransport. Made by
 %sgo test -run TestFloods -update%s in %sconformance/%s, which %smake judges%s runs too; the attacks are in %sconformance/internal/attack%s.
 
 Every attack lasts %v, on so many connections at a time; when the gateway closes one, the attacker opens the next. It must not

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -251,7 +252,7 @@ func All() []Attack {
 				}
 				return c.step(1)
 			}))},
-	}, append(sockets(), pipesAttacks()...)...)
+	}, slices.Concat(sockets(), pipesAttacks(), quics())...)
 }
 
 // uploads sends as much as the gateway takes on as many streams as it takes.

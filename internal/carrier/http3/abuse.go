@@ -51,6 +51,8 @@ func (c *conn) charge() {
 	c.mu.Unlock()
 	if over {
 		c.s.cfg.LimitHit("conn_abuse")
-		_ = c.q.CloseWithError(excessiveLoad, "too many requests were taken back (limits.conn_abuse)")
+		go func() { // it waits for the connection, which ends now
+			_ = c.q.CloseWithError(excessiveLoad, "too many requests were taken back (limits.conn_abuse)")
+		}()
 	}
 }
