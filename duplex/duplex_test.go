@@ -215,7 +215,14 @@ func TestConn(t *testing.T) {
 		t.Error(n, err)
 	}
 	go func() { _, err := c.Read(make([]byte, 1)); got <- err }()
-	go func() { _, err := c.Write(make([]byte, 1<<20)); got <- err }()
+	go func() {
+		for {
+			if _, err := c.Write(make([]byte, 1<<20)); err != nil {
+				got <- err
+				return
+			}
+		}
+	}()
 	time.Sleep(20 * time.Millisecond)
 	if err := c.Close(); err != nil {
 		t.Error(err)
