@@ -46,10 +46,11 @@ type call struct {
 	// What is known of it to the gateway.
 	id       string // "" if it can't be resumed
 	ticket   string
-	epoch    uint64 // 0: HEADERS were never sent
-	answered bool   // something came back, so the gateway knows it
-	again    bool   // HEADERS were sent again, and nothing came back yet
-	orphan   bool   // it is over here; the gateway is still to be told
+	epoch    uint64    // 0: HEADERS were never sent
+	first    time.Time // when they were, for the first time
+	answered bool      // something came back, so the gateway knows it
+	again    bool      // HEADERS were sent again, and nothing came back yet
+	orphan   bool      // it is over here; the gateway is still to be told
 
 	// Up.
 	up      duplex.Sender
@@ -194,6 +195,9 @@ func (k *call) open(dst []byte) []byte {
 	again := k.epoch > 0
 	if again && (k.answered || k.orphan) {
 		kind = duplex.Resume
+	}
+	if !again {
+		k.first = now()
 	}
 	k.epoch++
 	dst = f.Begin(dst, kind, k.num)

@@ -430,6 +430,37 @@ func TestHeadersAgain(t *testing.T) {
 	}
 }
 
+// After a while the gateway can't tell any more whether it had the call.
+func TestHeadersAgainTooLate(t *testing.T) {
+	talk(t, Config{}, func(t *testing.T, g *gateway, c *Client) {
+		s := begin(t, context.Background(), c)
+		p := g.conn()
+		p.want(duplex.Headers, 1)
+		for range 2 { // PONGs keep the connection
+			p.want(duplex.Ping, 0)
+			p.send(duplex.Pong, 0, "\x00\x00\x00\x00\x00\x00\x00\x00")
+		}
+		g.fail(errors.New("no network"))
+		p.cut(errors.New("cable"))
+		start := time.Now()
+		wantReason(t, wantEnd(t, s, codes.Unavailable), "CALL_EXPIRED")
+		if d := time.Since(start); d != 20*time.Second {
+			t.Errorf("after %v", d)
+		}
+
+		g.fail(nil)
+		s = begin(t, context.Background(), c, grpc.WaitForReady(true))
+		p = g.conn()
+		p.want(duplex.Headers, 1)
+		for range 3 {
+			p.want(duplex.Ping, 0)
+			p.send(duplex.Pong, 0, "\x00\x00\x00\x00\x00\x00\x00\x00")
+		}
+		p.cut(errors.New("cable"))
+		wantReason(t, wantEnd(t, s, codes.Unavailable), "CALL_EXPIRED")
+	})
+}
+
 func TestGone(t *testing.T) {
 	talk(t, Config{}, func(t *testing.T, g *gateway, c *Client) {
 		s := begin(t, context.Background(), c)

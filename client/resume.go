@@ -26,6 +26,13 @@ func (k *call) lost(err error) {
 		k.finish(status.Newf(codes.Unavailable, "the connection was lost: %s", oneLine(err)))
 		return
 	}
+	if !fresh && !k.answered && !k.over {
+		// The gateway remembers what it has seen for a while only.
+		if wait = min(wait, k.first.Add(n.welcome.detach).Sub(now())); wait <= 0 {
+			k.finish(unresumable("expired", "the connection was lost before the gateway had answered"))
+			return
+		}
+	}
 	n.detach(k)
 	if k.orphan || !k.over {
 		k.c.waiting = append(k.c.waiting, k)
