@@ -16,7 +16,7 @@
 //   - A page that the gateway has served on another of its listeners, under the same host
 //     name, with credentials: its port and scheme are those of a listener. A page that came
 //     without TLS, which anybody on its way may have written, may not ask by https, unless
-//     it came from the machine itself.
+//     it came from the machine itself, all names and addresses of which are one.
 //   - A page of a listed origin, with credentials (cookies, client certificates).
 //   - With "*" any page, without credentials. Not one of the origin "null", which stands
 //     for sandboxed documents, files and data: that has to be listed by name, and gets

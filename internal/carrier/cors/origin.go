@@ -124,10 +124,17 @@ func (o origin) is(scheme, authority string) bool {
 }
 
 // sibling says whether o may be another listener of a gateway that was asked by this
-// scheme and authority.
+// scheme and authority. All names and addresses of the machine itself are one host: a socket that is on
+// one of its addresses is reached by that, whatever name the page came by.
 func (o origin) sibling(scheme, authority string) bool {
 	host, _, err := hostPort(authority)
-	return err == nil && host == o.host && (o.scheme == "https" || o.scheme == scheme || loopback(host))
+	switch {
+	case err != nil:
+		return false
+	case loopback(host):
+		return loopback(o.host)
+	}
+	return host == o.host && (o.scheme == "https" || o.scheme == scheme)
 }
 
 // loopback says whether a host is the machine itself (RFC 6761, section 6.3).

@@ -115,7 +115,13 @@ func TestSiblings(t *testing.T) {
 		{"https", "localhost:8443", "http://localhost:8080", true},
 		{"https", "127.0.0.1:8443", "http://127.0.0.1:8080", true},
 		{"https", "[::1]:8443", "http://[::1]:8080", true},
-		{"https", "127.0.0.1:8443", "http://localhost:8080", false},
+		{"https", "127.0.0.1:8443", "http://localhost:8080", true}, // the machine itself
+		{"https", "localhost:8443", "http://[::1]:8080", true},
+		{"https", "[::1]:8443", "http://shop.localhost:8080", true},
+		{"https", "127.0.0.1:8443", "http://localhost:9090", false},
+		{"https", "127.0.0.1:8443", "http://localhost.example:8080", false},
+		{"https", "127.0.0.1:8443", "https://gw.example:8443", false},
+		{"https", "gw.example:8443", "https://localhost:8443", false},
 		{"http", "gw.example:8080", "https://gw.example:9443", false},
 		{"http", "gw.example:8080", "http://gw.example:8443", false}, // there is TLS on that port
 		{"http", "gw.example:8080", "https://evil.example:8443", false},
