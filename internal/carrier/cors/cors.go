@@ -149,6 +149,10 @@ func (p *Policy) page(head, stripped *exchange.RequestHead, a *asked, response e
 		return preflight(a, allowed, response)
 	case allowed == anonymous && head.Handshake():
 		anonymize(stripped)
+	case allowed == anonymous:
+		// A page that sends cookies all the same can't read the answer, but what it asks for
+		// without a preflight would be done in their name.
+		stripped.Fields = slices.DeleteFunc(stripped.Fields, func(f exchange.Field) bool { return f.Name == "cookie" })
 	}
 	tunnel := head.Protocol != ""
 	if allowed == own {

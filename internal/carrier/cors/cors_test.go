@@ -356,3 +356,25 @@ func FuzzNames(f *testing.F) {
 		}
 	})
 }
+
+// TestNoCookies: a page that may call without credentials only does not call in the name of a
+// cookie, whatever it told its browser to send. A token that it has set itself is its own.
+func TestNoCookies(t *testing.T) {
+	for _, c := range []struct {
+		origin string
+		passes bool
+	}{{"https://app.example", false}, {"https://listed.example", true}, {"https://gw.example", true}} {
+		for _, method := range []string{"GET", "POST"} {
+			_, seen := newWorld(t, nil, "*", "https://listed.example").ask(method, "origin", c.origin, "cookie", "a=b", "authorization", "Bearer x", "cookie", "c=d")
+			n := 0
+			for _, f := range seen.Fields {
+				if f.Name == "cookie" {
+					n++
+				}
+			}
+			if (n == 2) != c.passes || n == 1 || exchange.Get(seen.Fields, "authorization") != "Bearer x" {
+				t.Errorf("%s by %s: %v", method, c.origin, seen.Fields)
+			}
+		}
+	}
+}
