@@ -252,7 +252,7 @@ func All() []Attack {
 				}
 				return c.step(1)
 			}))},
-	}, slices.Concat(sockets(), pipesAttacks(), quics())...)
+	}, slices.Concat(sockets(), pipesAttacks(), quics(), sessions())...)
 }
 
 // uploads sends as much as the gateway takes on as many streams as it takes.
