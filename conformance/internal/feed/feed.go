@@ -107,8 +107,12 @@ func (s *Server) serve(_ any, stream grpc.ServerStream) error {
 	key := in.text("key")
 	md, _ := metadata.FromIncomingContext(stream.Context())
 	n := s.calls.start(key, strings.Join(md.Get("last-event-id"), ","))
-	ended := context.AfterFunc(stream.Context(), func() { s.calls.cancel(key) })
-	defer ended()
+	stop := context.AfterFunc(stream.Context(), func() { s.calls.cancel(key) })
+	defer func() { // who sees the end of the context may be here before the function that waits for it
+		if stop() && stream.Context().Err() != nil {
+			s.calls.cancel(key)
+		}
+	}()
 	switch method.Name() {
 	case "Watch", "File":
 		return watch(stream, in, out, n)
