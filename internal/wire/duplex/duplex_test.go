@@ -176,6 +176,17 @@ func TestReceiver(t *testing.T) {
 	}
 }
 
+// TestLargeWindow is told of in time: the first window is as small as any.
+func TestLargeWindow(t *testing.T) {
+	r := Receiver{Window: 1 << 20}
+	if !r.Take(Window / 2) {
+		t.Error("no CREDIT at half of the first window")
+	}
+	if c := r.Credit(GotHeaders); c.Window != 1<<20 || r.Take(1<<19-1) || !r.Take(1) {
+		t.Errorf("credit %+v, and the next one is not due at half of it", c)
+	}
+}
+
 // TestDirections sends at random with cuts, and nothing is lost, doubled or reordered.
 func TestDirections(t *testing.T) {
 	for seed := range uint64(200) {

@@ -53,10 +53,11 @@ func (r *Receiver) Received() uint64 { return r.received }
 // Repeat says that the peer sends from an offset on that may be below Received.
 func (r *Receiver) Repeat(from uint64) { r.skip = r.received - min(from, r.received) }
 
-// Take says that n more bytes were taken. It returns true when it is time for a CREDIT.
+// Take says that n more bytes were taken. It returns true when it is time for a CREDIT: half of
+// what the last one gave was taken.
 func (r *Receiver) Take(n int) bool {
 	r.taken += uint64(n)
-	return r.taken-r.told >= r.window()/2
+	return r.taken-r.told >= min(r.window(), r.max()-r.told)/2
 }
 
 // Owes says whether something was taken that no CREDIT has told of.
