@@ -76,37 +76,33 @@ func (l *link) headers(n uint32, payload []byte) error {
 	list, err := fields.Parse(nil, payload, l.s.o.MaxFields)
 	if errors.Is(err, fields.ErrTooLarge) {
 		l.s.o.LimitHit("header_bytes")
-		l.refuse(n, rpc.Errorf(rpc.ResourceExhausted, "HEADERS: %v (limits.header_bytes)", err))
-		return nil
+		return l.refuse(n, rpc.Errorf(rpc.ResourceExhausted, "HEADERS: %v (limits.header_bytes)", err))
 	} else if err != nil {
 		return err
 	}
 	path, kind := exchange.Get(list, ":path"), exchange.Get(list, "content-type")
 	switch {
 	case !strings.HasPrefix(path, "/"):
-		l.refuse(n, rpc.Errorf(rpc.InvalidArgument, "HEADERS: :path is %q; it is /package.Service/Method", path))
-		return nil
+		return l.refuse(n, rpc.Errorf(rpc.InvalidArgument, "HEADERS: :path is %q; it is /package.Service/Method", path))
 	case kind != "" && kind != "application/grpc" && !strings.HasPrefix(kind, "application/grpc+"):
-		l.refuse(n, rpc.Errorf(rpc.InvalidArgument, "HEADERS: content-type is %q; it is application/grpc, or begins with application/grpc+", kind))
-		return nil
+		return l.refuse(n, rpc.Errorf(rpc.InvalidArgument, "HEADERS: content-type is %q; it is application/grpc, or begins with application/grpc+", kind))
 	}
 	head := l.conn.request(path, list)
 	c := &call{s: l.s, conn: l.conn, n: n, epoch: 1, flowing: true}
 	if text := exchange.Get(list, ":call"); text != "" {
 		done, st := c.register(l, text, list, &head)
-		if st != nil {
-			l.refuse(n, *st)
-		}
-		if done || st != nil {
+		switch {
+		case st != nil:
+			return l.refuse(n, *st)
+		case done:
 			return nil
 		}
 	}
 	epoch := c.epoch
 	if !l.conn.begin() {
 		l.s.o.LimitHit("streams_per_conn")
-		l.refuse(n, rpc.Errorf(rpc.ResourceExhausted, "%d calls run on this connection (limits.streams_per_conn)", l.s.o.MaxCalls))
 		c.unregister()
-		return nil
+		return l.refuse(n, rpc.Errorf(rpc.ResourceExhausted, "%d calls run on this connection (limits.streams_per_conn)", l.s.o.MaxCalls))
 	}
 	y := l.s.agree(l.conn, path, list)
 	if y != nil && !l.conn.enlist(y.number, c) {
@@ -148,12 +144,16 @@ func (l *link) headers(n uint32, payload []byte) error {
 	return nil
 }
 
-// refuse ends a call that was never begun.
-func (l *link) refuse(n uint32, st rpc.Status) {
+// refuse ends a call that was never begun, for which its client pays.
+func (l *link) refuse(n uint32, st rpc.Status) error {
+	if !l.conn.charge() {
+		return errAbuse
+	}
 	l.write(func(b []byte) []byte {
 		return l.form.Append(b, duplex.End, n, fields.Append(nil, grpc.AppendStatus(nil, st)))
 	})
 	l.over()
+	return nil
 }
 
 // over ends a pipe whose only call is.

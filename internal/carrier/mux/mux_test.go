@@ -482,6 +482,15 @@ func TestLimits(t *testing.T) {
 	if got := p.ended(); got != "ENHANCE_YOUR_CALM: too many frames of no use (limits.conn_abuse)" {
 		t.Errorf("a flood of PING: %s", got)
 	}
+	p = dial(t, s)
+	for n := range uint32(30) {
+		if p.ended() == "" {
+			p.send(duplex.Headers, n+1, block("a", "b"))
+		}
+	}
+	if got := p.ended(); got != "ENHANCE_YOUR_CALM: too many frames of no use (limits.conn_abuse)" {
+		t.Errorf("a flood of calls that are refused: %s", got)
+	}
 }
 
 func TestPing(t *testing.T) {
