@@ -84,6 +84,18 @@ func flood(_ any, s grpc.ServerStream) error {
 	}
 }
 
+// sink takes messages until there are no more, and answers with the last.
+func sink(_ any, s grpc.ServerStream) error {
+	var f frame
+	for {
+		if err := s.RecvMsg(&f); errors.Is(err, io.EOF) {
+			return s.SendMsg(&f)
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
 // serveEcho is the backend of every round.
 func serveEcho(addr string) error {
 	l, err := net.Listen("tcp", addr)
@@ -97,6 +109,7 @@ func serveEcho(addr string) error {
 		Streams: []grpc.StreamDesc{
 			{StreamName: "StreamingCall", Handler: bidi, ServerStreams: true, ClientStreams: true},
 			{StreamName: "StreamingFromServer", Handler: flood, ServerStreams: true},
+			{StreamName: "StreamingFromClient", Handler: sink, ClientStreams: true},
 		},
 		Metadata: "grpc/testing/benchmark_service.proto",
 	}, nil)

@@ -148,10 +148,10 @@ func (o *options) run(dir string) error {
 }
 
 // specials are the rows that are no calls through each peer.
-var specials = []string{"transcode", "slow-readers", "idle"}
+var specials = []string{"transcode", "slow-readers", "idle", "pipes", "idle-pipes"}
 
 func (o *options) special(e *env) error {
-	for i, run := range []func(*env) (string, error){o.transcode, o.slow, o.idle} {
+	for i, run := range []func(*env) (string, error){o.transcode, o.slow, o.idle, o.pipes, o.idlePipes} {
 		name := specials[i]
 		if o.rows != "" && !slices.Contains(strings.Split(o.rows, ","), name) || o.quick {
 			continue

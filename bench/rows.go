@@ -25,6 +25,7 @@ type bar struct {
 const (
 	unaryPath = "/" + service + "/UnaryCall"
 	bidiPath  = "/" + service + "/StreamingCall"
+	sinkPath  = "/" + service + "/StreamingFromClient"
 )
 
 var (
