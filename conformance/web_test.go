@@ -29,10 +29,10 @@ import (
 )
 
 // webCases is how many cases the programs in web have.
-const webCases = 134 + 128
+const webCases = 134 + 128 + 90
 
 // TestWeb lets clients of browsers call through the gateway: improbable-eng/grpc-web and
-// Connect-ES in Node, improbable-eng/grpc-web and nice-grpc-web over WebSockets, and Connect-ES in Chromium on a page of another origin, without TLS
+// Connect-ES in Node, also on the TypeScript client, improbable-eng/grpc-web and nice-grpc-web over WebSockets, and Connect-ES in Chromium on a page of another origin, without TLS
 // and with. The programs are in web; what serves them is a webBackend, since the demo
 // knows no metadata and no details, and the demo where it is enough.
 func TestWeb(t *testing.T) {
@@ -61,7 +61,7 @@ func TestWeb(t *testing.T) {
 	t.Cleanup(demo.Stop)
 	_, port, _ := net.SplitHostPort(page)
 
-	passed := runWeb(t, []string{"improbable.test.js", "connect-node.test.js", "demo.test.js", "browser.test.js", "grpc-websockets.test.js"},
+	passed := runWeb(t, []string{"improbable.test.js", "connect-node.test.js", "demo.test.js", "browser.test.js", "grpc-websockets.test.js", "sluice-connect.test.js"},
 		"WEB_HTTP=http://"+g.Addr, "WEB_HTTPS=https://"+g.TLSAddr, "WEB_DEMO=http://"+demo.Addr,
 		"WEB_LISTED_PORT="+port, "WEB_SCHEMA="+set, "WEB_CHROMIUM="+chromium)
 	if t.Failed() {

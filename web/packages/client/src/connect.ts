@@ -1,0 +1,140 @@
+// A Transport of Connect-ES: generated clients on a session. Connect brings messages, interceptors, deadlines and errors;
+// a session brings bytes both ways, which is all that gRPC needs.
+
+import type { Interceptor, Transport } from "@connectrpc/connect";
+import {
+	readAllBytes,
+	type UniversalClientFn,
+	type UniversalClientRequest,
+	universalClientResponseFromFetch,
+} from "@connectrpc/connect/protocol";
+import { createTransport as createGrpcTransport, validateTrailer } from "@connectrpc/connect/protocol-grpc";
+import { createTransport as createGrpcWebTransport } from "@connectrpc/connect/protocol-grpc-web";
+import type { ByteCall } from "./bytes.js";
+import { createStreamingDuplex } from "./duplex-streaming.js";
+import { createLongPoll } from "./long-poll.js";
+import { connect, type Session, type SessionOptions } from "./session.js";
+import { Code, type Status } from "./status.js";
+import { createWebSocket } from "./websocket.js";
+
+/** Way is how a call goes: on the session, which connects if it has to, or by fetch as gRPC-Web. */
+export type Way = "session" | "fetch";
+
+/** SluiceTransportOptions say where the gateway is, and how calls go there. */
+export interface SluiceTransportOptions extends Omit<SessionOptions, "carriers"> {
+	/** WebSocket, then HTTP requests that stream, then long poll, if missing. */
+	readonly carriers?: SessionOptions["carriers"];
+	/** How unary calls go. If missing, on the session when it is connected, else by fetch at once. */
+	readonly unary?: Way;
+	/** How server streams go: on the session if missing. Calls on which the client streams always do. */
+	readonly serverStreaming?: Way;
+	/** See Connect-ES. The first one is the outermost. */
+	readonly interceptors?: Interceptor[];
+	/** The deadline of calls that give none. */
+	readonly defaultTimeoutMs?: number;
+	/** What calls that go by fetch use, to send cookies with them for example. */
+	readonly fetch?: typeof globalThis.fetch;
+}
+
+/** A SluiceTransport is a Transport with the session below it, to close it or to change its carrier. */
+export interface SluiceTransport extends Transport {
+	readonly session: Session;
+}
+
+/**
+ * createSluiceTransport makes a Transport for Connect-ES.
+ *
+ *     const client = createClient(ChatService, createSluiceTransport({ baseUrl: "https://api.example.com" }));
+ */
+export function createSluiceTransport(options: SluiceTransportOptions): SluiceTransport {
+	const { unary, serverStreaming = "session", defaultTimeoutMs } = options;
+	const carriers = options.carriers ?? [createWebSocket(), createStreamingDuplex(), createLongPoll()];
+	const session = connect({ ...options, carriers });
+	const common = {
+		baseUrl: `${options.baseUrl}`.replace(/\/$/, ""),
+		useBinaryFormat: true,
+		interceptors: options.interceptors ?? [],
+		acceptCompression: [],
+		sendCompression: null,
+		compressMinBytes: 1024,
+		readMaxBytes: options.maxMessageBytes ?? 4_194_304,
+		writeMaxBytes: 0xffffffff,
+		...(defaultTimeoutMs === undefined ? {} : { defaultTimeoutMs }),
+	};
+	const ways: Record<Way, Transport> = {
+		session: createGrpcTransport({ ...common, httpClient: createSessionClient(session) }),
+		fetch: createGrpcWebTransport({ ...common, httpClient: createWholeClient(options) }),
+	};
+	return {
+		session,
+		unary(...args) {
+			return ways[unary ?? (session.carrier === undefined ? "fetch" : "session")].unary(...args);
+		},
+		stream(...args) {
+			const [method] = args;
+			return ways[method.methodKind === "server_streaming" ? serverStreaming : "session"].stream(...args);
+		},
+	};
+}
+
+/** createSessionClient makes what looks like an HTTP client to Connect, and speaks gRPC on the session. */
+function createSessionClient(session: Session): UniversalClientFn {
+	return async ({ url, header, body, signal }) => {
+		const path = /\/[^/]+\/[^/]+$/.exec(new URL(url).pathname)?.[0] ?? "";
+		// The deadline is in grpc-timeout already, and Connect's signal is aborted when it is over. It is also aborted after
+		// a call that went well, which changes nothing.
+		const call = session.open({ path, headers: header, signal });
+		let failure: unknown; // of the application's messages
+		void send(call, body).catch((err) => {
+			failure = err ?? new Error("the request failed");
+			call.cancel("the client's messages failed");
+		});
+		const answered = new Headers(await call.headers);
+		if (!answered.has("content-type")) answered.set("content-type", "application/grpc+proto");
+		const trailer = new Headers();
+		return { status: 200, header: answered, body: receive(), trailer };
+
+		async function* receive() {
+			try {
+				yield* call.bytes;
+			} catch {
+				// status says it
+			}
+			if (failure !== undefined) throw failure;
+			const status = await call.status;
+			setStatus(trailer, status);
+			// Else a message that was cut off would be reported in its place.
+			if (status.code !== Code.ok) validateTrailer(trailer, answered);
+		}
+	};
+}
+
+/** send sends the request. It rejects only if the application's messages do. */
+async function send(call: ByteCall, body: UniversalClientRequest["body"]): Promise<void> {
+	for await (const b of body ?? []) {
+		try {
+			await call.write(b);
+		} catch {
+			return; // the call has ended, which receive tells
+		}
+	}
+	call.closeSend();
+}
+
+/** setStatus writes trailers as gRPC has them on the wire, from which Connect makes its errors. */
+function setStatus(trailer: Headers, status: Status): void {
+	status.trailers.forEach((value, name) => trailer.append(name, value));
+	trailer.set("grpc-status", `${status.code}`);
+	if (status.message) trailer.set("grpc-message", encodeURIComponent(status.message));
+}
+
+/** createWholeClient makes an HTTP client of fetch. Requests go as a whole: few browsers can stream them. */
+function createWholeClient({ fetch, headers }: SluiceTransportOptions): UniversalClientFn {
+	return async ({ url, method, header, body, signal }) => {
+		const all = new Headers(typeof headers === "function" ? await headers() : headers);
+		header.forEach((value, name) => all.set(name, value));
+		const whole = body ? await readAllBytes(body, 0xffffffff) : null;
+		const init: RequestInit = { method, headers: all, body: whole as BodyInit | null, signal: signal ?? null };
+		return universalClientResponseFromFetch(await (fetch ?? globalThis.fetch)(url, init));
+	};
+}
