@@ -298,7 +298,7 @@ func TestThieves(t *testing.T) {
 				t.Fatal(err)
 			}
 			elsewhere := &thief{carrier, &client.Target{URL: u2, TLS: other.tls()}}
-			if answer, err := elsewhere.resume(ctx, block(stolenID, stolen, 9)); err != nil || value(answer, ":reason") != "ticket" {
+			if answer, err := elsewhere.resume(ctx, block(stolenID, stolen, 9)); err != nil || value(answer, ":reason") != "restarted" {
 				t.Errorf("at another gateway: %q, %v", answer, err)
 			}
 			if err := call.End(); err != nil {

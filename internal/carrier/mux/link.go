@@ -195,6 +195,9 @@ func (e *events) Frame(kind duplex.Kind, n uint32, payload []byte) error {
 	if c == nil {
 		return err
 	}
+	if (kind == duplex.End || kind == duplex.Cancel) && len(payload) > 0 {
+		return fmt.Errorf("%v of %d bytes; it has none", kind, len(payload))
+	}
 	switch kind {
 	case duplex.End:
 		c.endUp(l)

@@ -347,6 +347,10 @@ func TestGone(t *testing.T) {
 	if got := reasonOf(b, dial(t, again).ticket, auth...); got != "restarted" {
 		t.Errorf("a node that restarted: %q", got)
 	}
+	stranger, _, _ := start(t, exchangetest.Script{}, nil)
+	if got := reasonOf(b, dial(t, stranger).ticket, auth...); got != "restarted" {
+		t.Errorf("a node that restarted with another key: %q", got)
+	}
 	if q.Seen().Reset {
 		t.Error("an attempt harms the call")
 	}
@@ -430,18 +434,19 @@ func TestErrors(t *testing.T) {
 		want string // of the pipe
 		end  string // of the call
 	}{
-		"never begun":       {duplex.Data, 9, "x", "PROTOCOL_ERROR: a frame of call 9, which was not begun", ""},
-		"number not higher": {duplex.Headers, 1, block(":path", "/a.B/C"), "PROTOCOL_ERROR: call 1 was begun before", ""},
-		"not fields":        {duplex.Headers, 2, "what\r\n", "PROTOCOL_ERROR: field block, line 1: there is no colon", ""},
-		"credit":            {duplex.Credit, 1, "short", "PROTOCOL_ERROR: malformed CREDIT", ""},
-		"too much taken":    {duplex.Credit, 1, string(make([]byte, 7)) + "\x01\x00\x00\x00\x00\x00", "PROTOCOL_ERROR: CREDIT for 1 bytes, and 0 were sent", ""},
-		"ping":              {duplex.Ping, 0, "short", "PROTOCOL_ERROR: PING of 5 bytes; it has 8", ""},
-		"a server's frame":  {duplex.Welcome, 0, "", "PROTOCOL_ERROR: WELCOME is not a client's to send", ""},
-		"no path":           {duplex.Headers, 2, block("a", "b"), "", `2 END grpc-status: 3, grpc-message: HEADERS: :path is ""; it is /package.Service/Method`},
-		"content type":      {duplex.Headers, 2, block(":path", "/a.B/C", "content-type", "text/html"), "", `2 END grpc-status: 3, grpc-message: HEADERS: content-type is "text/html"; it is application/grpc, or begins with application/grpc+`},
-		"too large":         {duplex.Headers, 2, block(":path", "/a.B/C", "a", strings.Repeat("b", 17<<10)), "", `2 END grpc-status: 8, grpc-message: HEADERS: field block too large: the limit is 16384 bytes (limits.header_bytes)`},
-		"call id":           {duplex.Headers, 2, block(":path", "/a.B/C", ":call", "7"), "", `2 END grpc-status: 3, grpc-message: HEADERS: :call is "7"; it is 32 hexadecimal digits in lower case`},
-		"epoch":             {duplex.Resume, 2, block(":call", id, ":epoch", "x"), `PROTOCOL_ERROR: RESUME: :epoch is "x"`, ""},
+		"never begun":        {duplex.Data, 9, "x", "PROTOCOL_ERROR: a frame of call 9, which was not begun", ""},
+		"number not higher":  {duplex.Headers, 1, block(":path", "/a.B/C"), "PROTOCOL_ERROR: call 1 was begun before", ""},
+		"not fields":         {duplex.Headers, 2, "what\r\n", "PROTOCOL_ERROR: field block, line 1: there is no colon", ""},
+		"credit":             {duplex.Credit, 1, "short", "PROTOCOL_ERROR: malformed CREDIT", ""},
+		"too much taken":     {duplex.Credit, 1, string(make([]byte, 7)) + "\x01\x00\x00\x00\x00\x00", "PROTOCOL_ERROR: CREDIT for 1 bytes, and 0 were sent", ""},
+		"END with a payload": {duplex.End, 1, "x", "PROTOCOL_ERROR: END of 1 bytes; it has none", ""},
+		"ping":               {duplex.Ping, 0, "short", "PROTOCOL_ERROR: PING of 5 bytes; it has 8", ""},
+		"a server's frame":   {duplex.Welcome, 0, "", "PROTOCOL_ERROR: WELCOME is not a client's to send", ""},
+		"no path":            {duplex.Headers, 2, block("a", "b"), "", `2 END grpc-status: 3, grpc-message: HEADERS: :path is ""; it is /package.Service/Method`},
+		"content type":       {duplex.Headers, 2, block(":path", "/a.B/C", "content-type", "text/html"), "", `2 END grpc-status: 3, grpc-message: HEADERS: content-type is "text/html"; it is application/grpc, or begins with application/grpc+`},
+		"too large":          {duplex.Headers, 2, block(":path", "/a.B/C", "a", strings.Repeat("b", 17<<10)), "", `2 END grpc-status: 8, grpc-message: HEADERS: field block too large: the limit is 16384 bytes (limits.header_bytes)`},
+		"call id":            {duplex.Headers, 2, block(":path", "/a.B/C", ":call", "7"), "", `2 END grpc-status: 3, grpc-message: HEADERS: :call is "7"; it is 32 hexadecimal digits in lower case`},
+		"epoch":              {duplex.Resume, 2, block(":call", id, ":epoch", "x"), `PROTOCOL_ERROR: RESUME: :epoch is "x"`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, backend, _ := start(t, exchangetest.Script{}, nil)

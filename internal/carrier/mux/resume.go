@@ -135,6 +135,8 @@ func (e errBadField) Error() string { return "RESUME: " + e.name + " is " + strc
 func (s *Server) checkTicket(text string) (ticket, *gone) {
 	t, ok := s.seal.open(text)
 	switch {
+	case !ok && s.seal.foreign(text, s.instance):
+		return t, goneRestarted // by another key, so not of a gateway that there still is
 	case !ok || !s.o.Now().Before(t.expiry):
 		return t, goneTicket
 	case t.node != s.o.Node:

@@ -39,8 +39,17 @@ func (s *sealer) seal(t ticket) string {
 	b = append(b, t.instance[:]...)
 	b = append(b, t.session[:]...)
 	b = append(b, t.node...)
-	return base64.RawURLEncoding.EncodeToString(s.aead.Seal(nil, nil, b, ticketPurpose))
+	return base64.RawURLEncoding.EncodeToString(s.aead.Seal(t.instance[:], nil, b, ticketPurpose))
 }
+
+// foreign says whether a ticket claims to be of another process. It may lie, and gains nothing by it.
+func (s *sealer) foreign(text string, instance [8]byte) bool {
+	b, err := base64.RawURLEncoding.DecodeString(text)
+	return err == nil && len(text) <= maxTicket && len(b) > minSealed && [8]byte(b) != instance
+}
+
+// minSealed is the length of a ticket without the name of a node: instance, nonce, content, tag.
+const minSealed = 8 + 12 + 8 + 8 + 16 + 16 - 1
 
 // ticketPurpose keeps what is sealed by the same key for something else from being taken.
 var ticketPurpose = []byte("sluice.v1 ticket")
@@ -54,7 +63,10 @@ func (s *sealer) open(text string) (t ticket, ok bool) {
 	if err != nil {
 		return t, false
 	}
-	b, err = s.aead.Open(nil, nil, b, ticketPurpose)
+	if len(b) <= minSealed {
+		return t, false
+	}
+	b, err = s.aead.Open(nil, nil, b[len(t.instance):], ticketPurpose)
 	if err != nil || len(b) < 8+len(t.instance)+len(t.session) {
 		return t, false
 	}
