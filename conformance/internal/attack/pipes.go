@@ -125,7 +125,7 @@ func pipesAttacks() []Attack {
 			ws(pipe, func(s *socket) error { return s.again(func(int) { s.write(pingFrame, 0, "12345678") }) })},
 		{"pipe, PING frames, deaf", "PING frames on a pipe, the answers are not read", 4, waits,
 			ws(deaf, func(s *socket) error { return s.again(func(int) { s.write(pingFrame, 0, "12345678") }) })},
-		{"pipe, reader that stops", "100 downloads of 64 MB on a pipe, with all the credit there is, and reads nothing", 16, waits,
+		{"pipe, reader that stops", "100 downloads of 64 MB on a pipe, with all the credit there is, and reads nothing", 8, waits,
 			ws(deaf, func(s *socket) error {
 				request := string(prefixed(download(1000, 64<<10)))
 				for i := range 100 {
