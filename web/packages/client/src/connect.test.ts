@@ -81,10 +81,11 @@ test("unary: the path, headers, trailers", () =>
 
 test("bidirectional: goes on after a cut", () =>
 	rig(echo, async (server, transport) => {
-		let said = (_: string | undefined) => {};
+		const says: ((value: string | undefined) => void)[] = [];
+		const said = Array.from({ length: 21 }, () => new Promise<string | undefined>((resolve) => says.push(resolve)));
 		const words = async function* () {
-			for (;;) {
-				const value = await new Promise<string | undefined>((resolve) => (said = resolve));
+			for (const word of said) {
+				const value = await word;
 				if (value === undefined) return;
 				yield { value };
 			}
@@ -92,16 +93,13 @@ test("bidirectional: goes on after a cut", () =>
 		const answers = createClient(echoService, transport).chat(words())[Symbol.asyncIterator]();
 		for (let i = 0; i < 20; i++) {
 			const next = answers.next();
-			await new Promise((resolve) => setTimeout(resolve, 3));
-			said(`${i}`);
+			says[i]?.(`${i}`);
 			if (i % 5 === 4) server.cut();
 			const { value } = await next;
 			assert.equal(value?.value, `${i}`);
 		}
-		const last = answers.next();
-		await new Promise((resolve) => setTimeout(resolve, 3));
-		said(undefined);
-		assert.equal((await last).done, true);
+		says[20]?.(undefined);
+		assert.equal((await answers.next()).done, true);
 		assert.equal(server.calls.length, 1);
 		assert.equal(server.calls[0]?.epoch, 5);
 	}));
