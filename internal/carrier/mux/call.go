@@ -189,7 +189,7 @@ func (c *call) data(l *link, b []byte) error {
 		return errors.New("DATA after END")
 	case c.void:
 		c.take(len(b))
-		c.mu.Unlock()
+		c.unlock()
 		return nil
 	}
 	if c.lossy != nil {

@@ -128,6 +128,25 @@ func TestCredit(t *testing.T) {
 	}
 }
 
+// TestCreditAfterTheEnd has a client go on sending after the response has ended: it gets CREDIT, and
+// the connection serves others.
+func TestCreditAfterTheEnd(t *testing.T) {
+	s, backend, _ := start(t, exchangetest.Script{}, nil)
+	p := dial(t, s)
+	p.send(duplex.Headers, 1, block(":path", "/a.B/C", ":call", id))
+	q := backend.Next(t)
+	q.Finish(ok...)
+	p.got()
+	for range 2 {
+		p.send(duplex.Data, 1, strings.Repeat("u", duplex.MaxData))
+	}
+	p.want("1 CREDIT 32768+65536 got 1")
+	p.send(duplex.Ping, 0, "12345678")
+	p.want("0 PONG 12345678")
+	p.credit(1, 0, duplex.GotEnd)
+	q.WaitDone(t)
+}
+
 // TestSlowPipe takes no more from calls than the carrier takes, and fairly.
 func TestSlowPipe(t *testing.T) {
 	s, backend, _ := start(t, exchangetest.Script{}, nil)
