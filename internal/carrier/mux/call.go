@@ -490,7 +490,7 @@ func (c *call) Data(b []byte) {
 	grams.send(c.next)
 	if !ok {
 		c.s.o.LimitHit("buffer_bytes")
-		c.fail(rpc.Status{Code: rpc.ResourceExhausted, Message: "the gateway's buffers are full (limits.buffer_bytes)"})
+		c.fail(grpc.BuffersFull)
 	}
 }
 

@@ -2,7 +2,9 @@ package mux
 
 import (
 	"encoding/hex"
+	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -63,17 +65,8 @@ func (g *gone) details(st rpc.Status) []byte {
 	text := func(b []byte, n protowire.Number, s string) []byte {
 		return protowire.AppendString(protowire.AppendTag(b, n, protowire.BytesType), s)
 	}
-	reason := []byte("CALL_")
-	for _, c := range []byte(g.reason) {
-		switch {
-		case c == '-':
-			c = '_'
-		default:
-			c -= 'a' - 'A'
-		}
-		reason = append(reason, c)
-	}
-	info := text(text(nil, 1, string(reason)), 2, "sluice-rpc")
+	reason := "CALL_" + strings.ToUpper(strings.ReplaceAll(g.reason, "-", "_"))
+	info := text(text(nil, 1, reason), 2, "sluice-rpc")
 	detail := text(text(nil, 1, "type.googleapis.com/google.rpc.ErrorInfo"), 2, string(info))
 	b := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), uint64(st.Code))
 	return text(text(b, 2, st.Message), 3, string(detail))
@@ -104,14 +97,14 @@ func (l *link) resume(n uint32, payload []byte) error {
 	}
 	a := attachment{link: l, n: n}
 	if a.epoch, err = strconv.ParseUint(exchange.Get(list, ":epoch"), 10, 63); err != nil {
-		return errField(":epoch", exchange.Get(list, ":epoch"))
+		return errField(list, ":epoch")
 	}
 	if a.received, err = strconv.ParseUint(exchange.Get(list, ":received"), 10, 63); err != nil {
-		return errField(":received", exchange.Get(list, ":received"))
+		return errField(list, ":received")
 	}
 	got, err := strconv.ParseUint(exchange.Get(list, ":got"), 10, 8)
 	if err != nil || got > uint64(duplex.GotEnd) {
-		return errField(":got", exchange.Get(list, ":got"))
+		return errField(list, ":got")
 	}
 	a.got = duplex.Mark(got)
 	head := l.conn.request("/", list)
@@ -125,11 +118,9 @@ func (l *link) resume(n uint32, payload []byte) error {
 	return nil
 }
 
-type errBadField struct{ name, value string }
-
-func errField(name, value string) error { return errBadField{name, value} }
-
-func (e errBadField) Error() string { return "RESUME: " + e.name + " is " + strconv.Quote(e.value) }
+func errField(list []exchange.Field, name string) error {
+	return fmt.Errorf("RESUME: %s is %q", name, exchange.Get(list, name))
+}
 
 // checkTicket says what a ticket is good for.
 func (s *Server) checkTicket(text string) (ticket, *gone) {
@@ -140,8 +131,7 @@ func (s *Server) checkTicket(text string) (ticket, *gone) {
 	case !ok || !s.o.Now().Before(t.expiry):
 		return t, goneTicket
 	case t.node != s.o.Node:
-		g := &gone{reason: "wrong-node", code: rpc.Unavailable, message: "another gateway has the call", node: t.node}
-		return t, g
+		return t, &gone{reason: "wrong-node", code: rpc.Unavailable, message: "another gateway has the call", node: t.node}
 	case t.instance != s.instance:
 		return t, goneRestarted
 	}
@@ -299,7 +289,7 @@ func (c *call) register(l *link, text string, list []exchange.Field, head *excha
 
 // unregister forgets a call, but not that there was one.
 func (c *call) unregister() {
-	if c.id == (callID{}) {
+	if !c.resumable() {
 		return
 	}
 	c.s.mu.Lock()

@@ -45,11 +45,11 @@ func (s *sealer) seal(t ticket) string {
 // foreign says whether a ticket claims to be of another process. It may lie, and gains nothing by it.
 func (s *sealer) foreign(text string, instance [8]byte) bool {
 	b, err := base64.RawURLEncoding.DecodeString(text)
-	return err == nil && len(text) <= maxTicket && len(b) > minSealed && [8]byte(b) != instance
+	return err == nil && len(text) <= maxTicket && len(b) >= minSealed && [8]byte(b) != instance
 }
 
 // minSealed is the length of a ticket without the name of a node: instance, nonce, content, tag.
-const minSealed = 8 + 12 + 8 + 8 + 16 + 16 - 1
+const minSealed = 8 + 12 + (8 + 8 + 16) + 16
 
 // ticketPurpose keeps what is sealed by the same key for something else from being taken.
 var ticketPurpose = []byte("sluice.v1 ticket")
@@ -60,14 +60,10 @@ func (s *sealer) open(text string) (t ticket, ok bool) {
 		return t, false
 	}
 	b, err := base64.RawURLEncoding.DecodeString(text)
-	if err != nil {
+	if err != nil || len(b) < minSealed {
 		return t, false
 	}
-	if len(b) <= minSealed {
-		return t, false
-	}
-	b, err = s.aead.Open(nil, nil, b[len(t.instance):], ticketPurpose)
-	if err != nil || len(b) < 8+len(t.instance)+len(t.session) {
+	if b, err = s.aead.Open(nil, nil, b[len(t.instance):], ticketPurpose); err != nil {
 		return t, false
 	}
 	t.expiry = time.Unix(int64(binary.BigEndian.Uint64(b)), 0)

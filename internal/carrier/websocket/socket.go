@@ -144,7 +144,7 @@ func (k *socket) feed(b []byte) {
 	k.held += n
 }
 
-var errMemory = &wire.Error{Code: wire.InternalError, Reason: "the gateway's buffers are full (limits.buffer_bytes)"}
+var errMemory = &wire.Error{Code: wire.InternalError, Reason: exchange.ErrBuffers.Error()}
 
 // refuse ends a socket for what came. What comes after is not read.
 func (k *socket) refuse(err *wire.Error) {
