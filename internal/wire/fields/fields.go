@@ -53,7 +53,7 @@ func Parse(list []exchange.Field, b []byte, max int) ([]exchange.Field, error) {
 		if err != nil {
 			return list, fmt.Errorf("field block, line %d: %w", line, err)
 		}
-		if left -= len(l) + Overhead; left < 0 {
+		if left -= len(f.Name) + len(f.Value) + Overhead; left < 0 {
 			return list, fmt.Errorf("%w: the limit is %d bytes", ErrTooLarge, max)
 		}
 		list = append(list, f)
