@@ -11,19 +11,15 @@ import {
 import { createTransport as createGrpcTransport, validateTrailer } from "@connectrpc/connect/protocol-grpc";
 import { createTransport as createGrpcWebTransport } from "@connectrpc/connect/protocol-grpc-web";
 import type { ByteCall } from "./bytes.js";
-import { createStreamingDuplex } from "./duplex-streaming.js";
-import { createLongPoll } from "./long-poll.js";
+import type { Listenable, SessionState } from "./events.js";
 import { connect, type Session, type SessionOptions } from "./session.js";
 import { Code, type Status } from "./status.js";
-import { createWebSocket } from "./websocket.js";
 
 /** Way is how a call goes: on the session, which connects if it has to, or by fetch as gRPC-Web. */
 export type Way = "session" | "fetch";
 
 /** SluiceTransportOptions say where the gateway is, and how calls go there. */
-export interface SluiceTransportOptions extends Omit<SessionOptions, "carriers"> {
-	/** WebSocket, then HTTP requests that stream, then long poll, if missing. */
-	readonly carriers?: SessionOptions["carriers"];
+export interface SluiceTransportOptions extends SessionOptions {
 	/** How unary calls go. If missing, on the session when it is connected, else by fetch at once. */
 	readonly unary?: Way;
 	/** How server streams go: on the session if missing. Calls on which the client streams always do. */
@@ -36,9 +32,13 @@ export interface SluiceTransportOptions extends Omit<SessionOptions, "carriers">
 	readonly fetch?: typeof globalThis.fetch;
 }
 
-/** A SluiceTransport is a Transport with the session below it, to close it or to change its carrier. */
-export interface SluiceTransport extends Transport {
+/**
+ * A SluiceTransport is a Transport with the session below it, to close it or to change its carrier. Its state and events are those
+ * of the session.
+ */
+export interface SluiceTransport extends Transport, Listenable {
 	readonly session: Session;
+	readonly state: SessionState;
 }
 
 /**
@@ -48,8 +48,7 @@ export interface SluiceTransport extends Transport {
  */
 export function createSluiceTransport(options: SluiceTransportOptions): SluiceTransport {
 	const { unary, serverStreaming = "session", defaultTimeoutMs } = options;
-	const carriers = options.carriers ?? [createWebSocket(), createStreamingDuplex(), createLongPoll()];
-	const session = connect({ ...options, carriers });
+	const session = connect(options);
 	const common = {
 		baseUrl: `${options.baseUrl}`.replace(/\/$/, ""),
 		useBinaryFormat: true,
@@ -67,6 +66,11 @@ export function createSluiceTransport(options: SluiceTransportOptions): SluiceTr
 	};
 	return {
 		session,
+		get state() {
+			return session.state;
+		},
+		addEventListener: session.addEventListener,
+		removeEventListener: session.removeEventListener,
 		unary(...args) {
 			return ways[unary ?? (session.carrier === undefined ? "fetch" : "session")].unary(...args);
 		},

@@ -1,12 +1,14 @@
 export type { ByteCall } from "./bytes.js";
 export type { Bytes, Carrier, Connection, Ending, Pipe, PipeEvents } from "./carrier.js";
 export { type DiscoveredCarrier, type Discovery, discover } from "./discovery.js";
+export type { Listenable, SessionEvent, SessionEvents, SessionState } from "./events.js";
 export { createDuplex } from "./duplex.js";
 export { canStreamRequests, createStreamingDuplex } from "./duplex-streaming.js";
 export type { HttpOptions } from "./http.js";
 export type { TracedFrame } from "./link.js";
+export { defaultCarriers } from "./carriers.js";
 export { createLongPoll } from "./long-poll.js";
-export { type Call, type CallInit, connect, type Session, type SessionEvent, type SessionOptions } from "./session.js";
+export { type Call, type CallInit, connect, type Session, type SessionOptions } from "./session.js";
 export { Code, codeName, type Status, StatusError } from "./status.js";
 export { createWebSocket, type WebSocketLike, type WebSocketOptions } from "./websocket.js";
 export { type CertificateHash, createWebTransport, type WebTransportOptions } from "./webtransport.js";

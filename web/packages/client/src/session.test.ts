@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
+import type { SessionEvents } from "./events.js";
 import type { Field } from "./fields.js";
 import { randomOf } from "./flow.test.js";
 import type { Form } from "./frames.js";
@@ -318,10 +319,7 @@ for (const form of ["multiplexed", "call"] as const) {
 		await pass(10);
 		server.mute = true;
 		await pass(39_000);
-		assert.ok(
-			server.log.every((f) => !f.startsWith("PING")),
-			"the server is deaf",
-		);
+		assert.equal(server.log.filter((f) => f.startsWith("PING")).length, 1, "the server is deaf after the first one");
 		assert.equal(events.length, 2);
 		await pass(1100);
 		assert.match(events[2] ?? "", /lost: test: nothing was heard for 40 s/);
@@ -494,6 +492,41 @@ test("a call that waits too long for another connection ends", async () => {
 	assert.equal(status?.code, Code.unavailable);
 	assert.match(status?.message ?? "", /the connection was lost, and there was no other in 5000 ms/);
 	session.close();
+});
+
+test("the state and its events", async () => {
+	const { session, server } = rig(echo);
+	const phases: string[] = [];
+	const listener = ({ state }: SessionEvents["state"]) => phases.push(state.phase);
+	session.addEventListener("state", listener);
+	const opens: (string | undefined)[] = [];
+	session.addEventListener("open", (event) => opens.push(event.carrier));
+	assert.equal(session.state.phase, "idle");
+	session.call({ path });
+	await pass(20);
+	assert.deepEqual(
+		{ ...session.state, roundTripMs: 0 },
+		{
+			phase: "open",
+			carrier: "test",
+			roundTripMs: 0,
+			reconnects: 0,
+			reason: undefined,
+			offline: false,
+		},
+	);
+	assert.ok((session.state.roundTripMs ?? 0) > 0);
+	server.refuse = 1;
+	server.cut();
+	await pass(2);
+	assert.equal(session.state.reason, "test: refused");
+	await pass(400);
+	assert.deepEqual([session.state.phase, session.state.reconnects], ["open", 1]);
+	session.removeEventListener("state", listener);
+	session.close();
+	assert.equal(session.state.phase, "closed");
+	assert.deepEqual(opens, ["test", "test"]);
+	assert.deepEqual([...new Set(phases)], ["connecting", "open", "waiting"]);
 });
 
 test("close", async () => {

@@ -3,6 +3,8 @@
 import { type ByteCall, createByteCall, iterate, type Pull } from "./bytes.js";
 import { type ClientCall, createCallId } from "./call.js";
 import type { Carrier } from "./carrier.js";
+import { createLog } from "./debug.js";
+import { createEmitter, type Listenable, type SessionEvent, type SessionState } from "./events.js";
 import { type Field, fieldsOf } from "./fields.js";
 import { createLink, type Link, type TracedFrame } from "./link.js";
 import { createAssembler, encodeMessage, MessageError } from "./messages.js";
@@ -12,8 +14,11 @@ import { Code, formatTimeout, StatusError, statusOf } from "./status.js";
 export interface SessionOptions {
 	/** Where the gateway is, as https://api.example.com. */
 	readonly baseUrl: string | URL;
-	/** How: the first one that works, in this order. */
-	readonly carriers: Carrier | readonly Carrier[];
+	/**
+	 * How. One is used as it is, of several the first one that works. If missing: WebSocket, WebTransport, HTTP requests that stream,
+	 * long poll; as far as the platform has them.
+	 */
+	readonly carriers?: Carrier | readonly Carrier[];
 	/** The path of the gateway's endpoint below baseUrl, /sluice/v1 if missing. */
 	readonly path?: string;
 	/**
@@ -28,18 +33,13 @@ export interface SessionOptions {
 	readonly sendBuffer?: number;
 	/** The largest message that is taken: 4194304 bytes if missing. */
 	readonly maxMessageBytes?: number;
+	/** Whether events and frames are written to the console, readably. */
+	readonly debug?: boolean;
 	/** What happens to the connection. */
 	readonly onEvent?: (event: SessionEvent) => void;
 	/** Each frame, for people who look. */
 	readonly onFrame?: (frame: TracedFrame) => void;
 }
-
-/** A SessionEvent is something that happened to the connection. */
-export type SessionEvent =
-	| { readonly type: "connecting"; readonly carrier: string }
-	| { readonly type: "open"; readonly carrier: string; readonly node: string | undefined; readonly resuming: number }
-	| { readonly type: "lost"; readonly reason: string; readonly waiting: number; readonly retryMs: number | undefined }
-	| { readonly type: "goaway"; readonly carrier: string; readonly reason: string };
 
 /** CallInit says what is called. */
 export interface CallInit {
@@ -63,14 +63,16 @@ export interface Call extends Omit<ByteCall, "write" | "bytes"> {
 }
 
 /** A Session makes calls. It connects when there is one, and as often as it has to. */
-export interface Session {
+export interface Session extends Listenable {
 	/** call begins a call of messages. */
 	call(init: CallInit): Call;
 	/** open begins a call of bytes, for libraries that have messages of their own. */
 	open(init: CallInit): ByteCall;
 	/** The carrier of the connection that there is. */
 	readonly carrier: string | undefined;
-	/** use goes to other carriers. Calls that can be resumed go along; the others end where they are. */
+	/** How the session is now. A change is an event of the type state. */
+	readonly state: SessionState;
+	/** use goes to other carriers, as carriers of SessionOptions. Calls that can be resumed go along; the others end where they are. */
 	use(carriers: Carrier | readonly Carrier[]): void;
 	/** ping measures a round trip in milliseconds. */
 	ping(timeoutMs?: number): Promise<number>;
@@ -84,6 +86,9 @@ const firstRetryMs = 250;
 const lastRetryMs = 20_000;
 const probeMs = 2000;
 
+/** The first round trip may take as long as a connection. */
+const carrierMs = 5000;
+
 /**
  * connect makes a session.
  *
@@ -96,7 +101,9 @@ export function connect(options: SessionOptions): Session {
 	const endpoint = new URL(options.baseUrl);
 	endpoint.pathname = endpoint.pathname.replace(/\/$/, "") + (options.path ?? "/sluice/v1");
 	const waitMs = options.waitMs ?? 10_000;
-	let carriers = listOf(options.carriers);
+	let carriers = options.carriers && listOf(options.carriers);
+	const log = options.debug ? createLog() : undefined;
+	const emitter = createEmitter();
 
 	const running = new Set<ClientCall>();
 	const waiting = new Map<ClientCall, ReturnType<typeof setTimeout>>(); // for a link, and until when
@@ -112,7 +119,33 @@ export function connect(options: SessionOptions): Session {
 	let closed = false;
 	let preparing = false;
 
-	const emit = (event: SessionEvent) => options.onEvent?.(event);
+	let opens = 0;
+	let roundTripMs: number | undefined;
+
+	const emit = (event: SessionEvent) => {
+		log?.event(event);
+		options.onEvent?.(event);
+		emitter.emit(event);
+	};
+
+	const snapshot = (): SessionState => ({
+		phase: closed ? "closed" : current ? "open" : next || preparing ? "connecting" : retry ? "waiting" : "idle",
+		carrier: current?.carrier,
+		roundTripMs: current && roundTripMs,
+		reconnects: Math.max(0, opens - 1),
+		reason: lastError || undefined,
+		offline: (globalThis as { navigator?: { onLine?: boolean } }).navigator?.onLine === false,
+	});
+	let state: SessionState | undefined;
+
+	/** update tells the state if it has changed. */
+	const update = () => {
+		const now = snapshot();
+		const before = state;
+		if (before && Object.entries(now).every(([key, value]) => before[key as keyof SessionState] === value)) return;
+		state = now;
+		emitter.emit({ type: "state", state: now });
+	};
 
 	// Calls that wait.
 
@@ -157,6 +190,8 @@ export function connect(options: SessionOptions): Session {
 
 	// Links.
 
+	const defaults = async () => (await import("./carriers.js")).defaultCarriers();
+
 	const ensure = () => {
 		if (closed || current || next || retry || preparing || waiting.size === 0) return;
 		void prepare();
@@ -164,17 +199,21 @@ export function connect(options: SessionOptions): Session {
 
 	const prepare = async () => {
 		preparing = true;
+		update();
 		let hello: Field[] = [];
+		let list: readonly Carrier[] = [];
 		try {
 			const { headers } = options;
 			hello = fieldsOf(new Headers(typeof headers === "function" ? await headers() : headers));
+			carriers ??= await defaults();
+			list = carriers;
 		} catch (err) {
 			preparing = false;
 			return failed(`headers: ${err instanceof Error ? err.message : err}`);
 		}
 		preparing = false;
-		if (closed || next) return;
-		const carrier = carriers[failures % carriers.length] as Carrier;
+		if (closed || next) return update();
+		const carrier = list[failures % list.length] as Carrier;
 		emit({ type: "connecting", carrier: carrier.name });
 		next = link(carrier, hello);
 	};
@@ -188,6 +227,7 @@ export function connect(options: SessionOptions): Session {
 				current = undefined;
 				drain(made);
 				ensure();
+				update();
 			},
 			released() {
 				useful ||= made === current;
@@ -209,6 +249,7 @@ export function connect(options: SessionOptions): Session {
 	/** trace looks at frames: one of a call that comes down says that the connection is of use. */
 	const trace = (used: () => void) => (frame: TracedFrame) => {
 		if (frame.direction === "down" && frame.call > 0) used();
+		log?.frame(frame);
 		options.onFrame?.(frame);
 	};
 
@@ -216,7 +257,9 @@ export function connect(options: SessionOptions): Session {
 		const before = current;
 		next = undefined;
 		current = made;
+		opens++;
 		useful = false;
+		roundTripMs = undefined;
 		detachMs = made.welcome?.detach ?? detachMs;
 		emit({
 			type: "open",
@@ -231,6 +274,15 @@ export function connect(options: SessionOptions): Session {
 			drain(before);
 		}
 		place();
+		update();
+		measure(made, carrierMs).catch(() => {}); // an answer that is missing is an event
+	};
+
+	const measure = async (made: Link, timeoutMs: number) => {
+		const ms = await made.ping(timeoutMs);
+		if (made === current) roundTripMs = ms;
+		update();
+		return ms;
 	};
 
 	/** drain ends a link when its last call is over. Calls that went elsewhere may still be known there: they are no loss. */
@@ -257,7 +309,7 @@ export function connect(options: SessionOptions): Session {
 
 	const failed = (reason: string) => {
 		failures++;
-		again(reason, failures < carriers.length ? 0 : backoff());
+		again(reason, failures < (carriers?.length ?? 1) ? 0 : backoff());
 	};
 
 	const again = (reason: string, ms: number) => {
@@ -265,9 +317,8 @@ export function connect(options: SessionOptions): Session {
 		const wanted = waiting.size > 0;
 		emit({ type: "lost", reason, waiting: waiting.size, retryMs: wanted ? ms : undefined });
 		clearTimeout(retry);
-		retry = undefined;
-		if (!wanted) return;
-		retry = setTimeout(retryNow, ms);
+		retry = wanted ? setTimeout(retryNow, ms) : undefined;
+		update();
 	};
 
 	const retryNow = () => {
@@ -277,7 +328,10 @@ export function connect(options: SessionOptions): Session {
 	};
 
 	const backoff = () => {
-		const ms = Math.min(lastRetryMs, firstRetryMs * 2 ** Math.min(10, Math.floor((failures - 1) / carriers.length)));
+		const ms = Math.min(
+			lastRetryMs,
+			firstRetryMs * 2 ** Math.min(10, Math.floor((failures - 1) / (carriers?.length ?? 1))),
+		);
 		return ms * (0.5 + Math.random() / 2);
 	};
 
@@ -326,6 +380,7 @@ export function connect(options: SessionOptions): Session {
 		if (closed) return;
 		leave("the session is closed");
 		closed = true;
+		update();
 		for (const [target, type, listener] of listeners) target.removeEventListener(type, listener);
 	};
 
@@ -340,11 +395,13 @@ export function connect(options: SessionOptions): Session {
 		for (const call of waiting.keys()) unwait(call);
 		for (const call of running) call.cancel(statusOf(Code.cancelled, why));
 		running.clear();
+		update();
 	};
 
 	// What the platform knows of the network. A page that goes away takes its calls along.
 
 	const probe = () => {
+		update();
 		failures = 0;
 		if (retry) retryNow();
 		else current?.ping(probeMs).catch(() => {}); // an answer that is missing is an event
@@ -358,13 +415,17 @@ export function connect(options: SessionOptions): Session {
 	if (typeof EventTarget !== "undefined") {
 		const { document } = globalThis as { document?: Document };
 		listen(globalThis, "online", probe);
+		listen(globalThis, "offline", update);
 		if (document) {
 			listen(document, "visibilitychange", () => document.visibilityState === "visible" && probe());
 			listen(globalThis, "pagehide", () => leave("the page was closed"));
 		}
 	}
 
+	update();
 	return {
+		addEventListener: emitter.addEventListener,
+		removeEventListener: emitter.removeEventListener,
 		open: (init) => begin(init).call,
 		call(init) {
 			const { call, pull } = begin(init);
@@ -372,6 +433,9 @@ export function connect(options: SessionOptions): Session {
 		},
 		get carrier() {
 			return current?.carrier;
+		},
+		get state() {
+			return state ?? snapshot();
 		},
 		use(list) {
 			carriers = listOf(list);
@@ -383,7 +447,7 @@ export function connect(options: SessionOptions): Session {
 			if (!closed && !preparing) void prepare();
 		},
 		ping(timeoutMs = probeMs) {
-			return current?.ping(timeoutMs) ?? Promise.reject(new Error("there is no connection"));
+			return current ? measure(current, timeoutMs) : Promise.reject(new Error("there is no connection"));
 		},
 		cut() {
 			const made = current;
