@@ -1,5 +1,5 @@
 // Package demo is the gRPC server that `sluice demo` puts behind the gateway: one
-// service with a method of each kind, with reflection and health, by grpc-go. It
+// service with methods of each kind, with reflection and health, by grpc-go. It
 // knows nothing of the gateway; a client may as well call it directly.
 package demo
 
@@ -53,7 +53,7 @@ func Start() (*Server, error) {
 		return nil, fmt.Errorf("demo server: %w", err)
 	}
 	s := &Server{Addr: l.Addr().String(), grpc: grpc.NewServer(), health: health.NewServer(), served: make(chan error, 1)}
-	pb.RegisterDemoServer(s.grpc, service{})
+	pb.RegisterDemoServer(s.grpc, &service{room: newRoom(), maxUpload: maxUpload})
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc)
 	s.health.SetServingStatus(Service, grpc_health_v1.HealthCheckResponse_SERVING)
@@ -71,13 +71,17 @@ func (s *Server) Close() error {
 	return <-s.served
 }
 
-type service struct{ pb.UnimplementedDemoServer }
+type service struct {
+	pb.UnimplementedDemoServer
+	room      *room
+	maxUpload int // bytes
+}
 
-func (service) Echo(_ context.Context, r *pb.EchoRequest) (*pb.EchoResponse, error) {
+func (*service) Echo(_ context.Context, r *pb.EchoRequest) (*pb.EchoResponse, error) {
 	return &pb.EchoResponse{Text: r.GetText()}, nil
 }
 
-func (service) Ticker(r *pb.TickerRequest, stream grpc.ServerStreamingServer[pb.TickerResponse]) error {
+func (*service) Ticker(r *pb.TickerRequest, stream grpc.ServerStreamingServer[pb.TickerResponse]) error {
 	count, pause := r.GetCount(), time.Duration(r.GetEveryMs())*time.Millisecond
 	if count == 0 {
 		count = someTicks
@@ -103,7 +107,7 @@ func (service) Ticker(r *pb.TickerRequest, stream grpc.ServerStreamingServer[pb.
 	return nil
 }
 
-func (service) EchoBytes(stream grpc.BidiStreamingServer[wrapperspb.BytesValue, wrapperspb.BytesValue]) error {
+func (*service) EchoBytes(stream grpc.BidiStreamingServer[wrapperspb.BytesValue, wrapperspb.BytesValue]) error {
 	for {
 		r, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -118,7 +122,7 @@ func (service) EchoBytes(stream grpc.BidiStreamingServer[wrapperspb.BytesValue, 
 	}
 }
 
-func (service) Sum(stream grpc.ClientStreamingServer[pb.SumRequest, pb.SumResponse]) error {
+func (*service) Sum(stream grpc.ClientStreamingServer[pb.SumRequest, pb.SumResponse]) error {
 	var answer pb.SumResponse
 	for {
 		r, err := stream.Recv()
@@ -133,7 +137,7 @@ func (service) Sum(stream grpc.ClientStreamingServer[pb.SumRequest, pb.SumRespon
 	}
 }
 
-func (service) Chat(stream grpc.BidiStreamingServer[pb.ChatRequest, pb.ChatResponse]) error {
+func (*service) Chat(stream grpc.BidiStreamingServer[pb.ChatRequest, pb.ChatResponse]) error {
 	for n := uint32(1); ; n++ {
 		r, err := stream.Recv()
 		if errors.Is(err, io.EOF) {

@@ -44,6 +44,10 @@ const (
 	DemoChatProcedure = "/sluice.demo.v1.Demo/Chat"
 	// DemoEchoBytesProcedure is the fully-qualified name of the Demo's EchoBytes RPC.
 	DemoEchoBytesProcedure = "/sluice.demo.v1.Demo/EchoBytes"
+	// DemoRoomProcedure is the fully-qualified name of the Demo's Room RPC.
+	DemoRoomProcedure = "/sluice.demo.v1.Demo/Room"
+	// DemoUploadProcedure is the fully-qualified name of the Demo's Upload RPC.
+	DemoUploadProcedure = "/sluice.demo.v1.Demo/Upload"
 )
 
 // DemoClient is a client for the sluice.demo.v1.Demo service.
@@ -60,6 +64,11 @@ type DemoClient interface {
 	// EchoBytes answers each message with itself. Its messages are nothing but bytes, so a
 	// client need not know of gRPC: HTTP duplex carries them raw.
 	EchoBytes(context.Context) *connect.BidiStreamForClient[wrapperspb.BytesValue, wrapperspb.BytesValue]
+	// Room is one chat of all who call it. Each hears what any of them says, after the last
+	// messages that were said before. Who half-closes listens on; who cancels has left.
+	Room(context.Context) *connect.BidiStreamForClient[demopb.RoomRequest, demopb.RoomResponse]
+	// Upload takes a file in pieces, and answers with what it got.
+	Upload(context.Context) *connect.ClientStreamForClient[demopb.UploadRequest, demopb.UploadResponse]
 }
 
 // NewDemoClient constructs a client for the sluice.demo.v1.Demo service. By default, it uses the
@@ -104,6 +113,18 @@ func NewDemoClient(httpClient connect.HTTPClient, baseURL string, opts ...connec
 			connect.WithSchema(demoMethods.ByName("EchoBytes")),
 			connect.WithClientOptions(opts...),
 		),
+		room: connect.NewClient[demopb.RoomRequest, demopb.RoomResponse](
+			httpClient,
+			baseURL+DemoRoomProcedure,
+			connect.WithSchema(demoMethods.ByName("Room")),
+			connect.WithClientOptions(opts...),
+		),
+		upload: connect.NewClient[demopb.UploadRequest, demopb.UploadResponse](
+			httpClient,
+			baseURL+DemoUploadProcedure,
+			connect.WithSchema(demoMethods.ByName("Upload")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -114,6 +135,8 @@ type demoClient struct {
 	sum       *connect.Client[demopb.SumRequest, demopb.SumResponse]
 	chat      *connect.Client[demopb.ChatRequest, demopb.ChatResponse]
 	echoBytes *connect.Client[wrapperspb.BytesValue, wrapperspb.BytesValue]
+	room      *connect.Client[demopb.RoomRequest, demopb.RoomResponse]
+	upload    *connect.Client[demopb.UploadRequest, demopb.UploadResponse]
 }
 
 // Echo calls sluice.demo.v1.Demo.Echo.
@@ -141,6 +164,16 @@ func (c *demoClient) EchoBytes(ctx context.Context) *connect.BidiStreamForClient
 	return c.echoBytes.CallBidiStream(ctx)
 }
 
+// Room calls sluice.demo.v1.Demo.Room.
+func (c *demoClient) Room(ctx context.Context) *connect.BidiStreamForClient[demopb.RoomRequest, demopb.RoomResponse] {
+	return c.room.CallBidiStream(ctx)
+}
+
+// Upload calls sluice.demo.v1.Demo.Upload.
+func (c *demoClient) Upload(ctx context.Context) *connect.ClientStreamForClient[demopb.UploadRequest, demopb.UploadResponse] {
+	return c.upload.CallClientStream(ctx)
+}
+
 // DemoHandler is an implementation of the sluice.demo.v1.Demo service.
 type DemoHandler interface {
 	// Echo answers with the text it got. Nothing happens on the server, so Connect
@@ -155,6 +188,11 @@ type DemoHandler interface {
 	// EchoBytes answers each message with itself. Its messages are nothing but bytes, so a
 	// client need not know of gRPC: HTTP duplex carries them raw.
 	EchoBytes(context.Context, *connect.BidiStream[wrapperspb.BytesValue, wrapperspb.BytesValue]) error
+	// Room is one chat of all who call it. Each hears what any of them says, after the last
+	// messages that were said before. Who half-closes listens on; who cancels has left.
+	Room(context.Context, *connect.BidiStream[demopb.RoomRequest, demopb.RoomResponse]) error
+	// Upload takes a file in pieces, and answers with what it got.
+	Upload(context.Context, *connect.ClientStream[demopb.UploadRequest]) (*connect.Response[demopb.UploadResponse], error)
 }
 
 // NewDemoHandler builds an HTTP handler from the service implementation. It returns the path on
@@ -195,6 +233,18 @@ func NewDemoHandler(svc DemoHandler, opts ...connect.HandlerOption) (string, htt
 		connect.WithSchema(demoMethods.ByName("EchoBytes")),
 		connect.WithHandlerOptions(opts...),
 	)
+	demoRoomHandler := connect.NewBidiStreamHandler(
+		DemoRoomProcedure,
+		svc.Room,
+		connect.WithSchema(demoMethods.ByName("Room")),
+		connect.WithHandlerOptions(opts...),
+	)
+	demoUploadHandler := connect.NewClientStreamHandler(
+		DemoUploadProcedure,
+		svc.Upload,
+		connect.WithSchema(demoMethods.ByName("Upload")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/sluice.demo.v1.Demo/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case DemoEchoProcedure:
@@ -207,6 +257,10 @@ func NewDemoHandler(svc DemoHandler, opts ...connect.HandlerOption) (string, htt
 			demoChatHandler.ServeHTTP(w, r)
 		case DemoEchoBytesProcedure:
 			demoEchoBytesHandler.ServeHTTP(w, r)
+		case DemoRoomProcedure:
+			demoRoomHandler.ServeHTTP(w, r)
+		case DemoUploadProcedure:
+			demoUploadHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -234,4 +288,12 @@ func (UnimplementedDemoHandler) Chat(context.Context, *connect.BidiStream[demopb
 
 func (UnimplementedDemoHandler) EchoBytes(context.Context, *connect.BidiStream[wrapperspb.BytesValue, wrapperspb.BytesValue]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("sluice.demo.v1.Demo.EchoBytes is not implemented"))
+}
+
+func (UnimplementedDemoHandler) Room(context.Context, *connect.BidiStream[demopb.RoomRequest, demopb.RoomResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("sluice.demo.v1.Demo.Room is not implemented"))
+}
+
+func (UnimplementedDemoHandler) Upload(context.Context, *connect.ClientStream[demopb.UploadRequest]) (*connect.Response[demopb.UploadResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("sluice.demo.v1.Demo.Upload is not implemented"))
 }

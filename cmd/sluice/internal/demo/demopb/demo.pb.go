@@ -410,6 +410,256 @@ func (x *ChatResponse) GetNumber() uint32 {
 	return 0
 }
 
+type RoomRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who speaks, at most 40 bytes.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// At most 1000 bytes. With none nothing is said.
+	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoomRequest) Reset() {
+	*x = RoomRequest{}
+	mi := &file_demo_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoomRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoomRequest) ProtoMessage() {}
+
+func (x *RoomRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_demo_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoomRequest.ProtoReflect.Descriptor instead.
+func (*RoomRequest) Descriptor() ([]byte, []int) {
+	return file_demo_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *RoomRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RoomRequest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+type RoomResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number of the message in this room, from 1. 0 is no message: somebody came or left.
+	Number uint32 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Name   string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Text   string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	// When it was said, in milliseconds since 1970.
+	UnixMs int64 `protobuf:"varint,4,opt,name=unix_ms,json=unixMs,proto3" json:"unix_ms,omitempty"`
+	// How many are in the room.
+	Members       uint32 `protobuf:"varint,5,opt,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoomResponse) Reset() {
+	*x = RoomResponse{}
+	mi := &file_demo_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoomResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoomResponse) ProtoMessage() {}
+
+func (x *RoomResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_demo_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoomResponse.ProtoReflect.Descriptor instead.
+func (*RoomResponse) Descriptor() ([]byte, []int) {
+	return file_demo_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RoomResponse) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *RoomResponse) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RoomResponse) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *RoomResponse) GetUnixMs() int64 {
+	if x != nil {
+		return x.UnixMs
+	}
+	return 0
+}
+
+func (x *RoomResponse) GetMembers() uint32 {
+	if x != nil {
+		return x.Members
+	}
+	return 0
+}
+
+type UploadRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next piece of the file.
+	Chunk []byte `protobuf:"bytes,1,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	// How many bytes the server takes in a second, from 1000; 0 leaves it as it was, which is
+	// as fast as they come at first.
+	BytesPerSecond uint32 `protobuf:"varint,2,opt,name=bytes_per_second,json=bytesPerSecond,proto3" json:"bytes_per_second,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *UploadRequest) Reset() {
+	*x = UploadRequest{}
+	mi := &file_demo_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UploadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UploadRequest) ProtoMessage() {}
+
+func (x *UploadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_demo_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UploadRequest.ProtoReflect.Descriptor instead.
+func (*UploadRequest) Descriptor() ([]byte, []int) {
+	return file_demo_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *UploadRequest) GetChunk() []byte {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
+func (x *UploadRequest) GetBytesPerSecond() uint32 {
+	if x != nil {
+		return x.BytesPerSecond
+	}
+	return 0
+}
+
+type UploadResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many bytes, at most 268435456, in how many messages.
+	Size  uint32 `protobuf:"varint,1,opt,name=size,proto3" json:"size,omitempty"`
+	Count uint32 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	// Of the bytes, in hexadecimal.
+	Sha256        string `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UploadResponse) Reset() {
+	*x = UploadResponse{}
+	mi := &file_demo_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UploadResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UploadResponse) ProtoMessage() {}
+
+func (x *UploadResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_demo_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UploadResponse.ProtoReflect.Descriptor instead.
+func (*UploadResponse) Descriptor() ([]byte, []int) {
+	return file_demo_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *UploadResponse) GetSize() uint32 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *UploadResponse) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *UploadResponse) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
 var File_demo_proto protoreflect.FileDescriptor
 
 const file_demo_proto_rawDesc = "" +
@@ -436,13 +686,31 @@ const file_demo_proto_rawDesc = "" +
 	"\x04text\x18\x01 \x01(\tR\x04text\":\n" +
 	"\fChatResponse\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x16\n" +
-	"\x06number\x18\x02 \x01(\rR\x06number2\xed\x02\n" +
+	"\x06number\x18\x02 \x01(\rR\x06number\"5\n" +
+	"\vRoomRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\x81\x01\n" +
+	"\fRoomResponse\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x17\n" +
+	"\aunix_ms\x18\x04 \x01(\x03R\x06unixMs\x12\x18\n" +
+	"\amembers\x18\x05 \x01(\rR\amembers\"O\n" +
+	"\rUploadRequest\x12\x14\n" +
+	"\x05chunk\x18\x01 \x01(\fR\x05chunk\x12(\n" +
+	"\x10bytes_per_second\x18\x02 \x01(\rR\x0ebytesPerSecond\"R\n" +
+	"\x0eUploadResponse\x12\x12\n" +
+	"\x04size\x18\x01 \x01(\rR\x04size\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\rR\x05count\x12\x16\n" +
+	"\x06sha256\x18\x03 \x01(\tR\x06sha2562\xff\x03\n" +
 	"\x04Demo\x12F\n" +
 	"\x04Echo\x12\x1b.sluice.demo.v1.EchoRequest\x1a\x1c.sluice.demo.v1.EchoResponse\"\x03\x90\x02\x01\x12I\n" +
 	"\x06Ticker\x12\x1d.sluice.demo.v1.TickerRequest\x1a\x1e.sluice.demo.v1.TickerResponse0\x01\x12@\n" +
 	"\x03Sum\x12\x1a.sluice.demo.v1.SumRequest\x1a\x1b.sluice.demo.v1.SumResponse(\x01\x12E\n" +
 	"\x04Chat\x12\x1b.sluice.demo.v1.ChatRequest\x1a\x1c.sluice.demo.v1.ChatResponse(\x010\x01\x12I\n" +
-	"\tEchoBytes\x12\x1b.google.protobuf.BytesValue\x1a\x1b.google.protobuf.BytesValue(\x010\x01B>Z<github.com/sluice-rpc/sluice/cmd/sluice/internal/demo/demopbb\x06proto3"
+	"\tEchoBytes\x12\x1b.google.protobuf.BytesValue\x1a\x1b.google.protobuf.BytesValue(\x010\x01\x12E\n" +
+	"\x04Room\x12\x1b.sluice.demo.v1.RoomRequest\x1a\x1c.sluice.demo.v1.RoomResponse(\x010\x01\x12I\n" +
+	"\x06Upload\x12\x1d.sluice.demo.v1.UploadRequest\x1a\x1e.sluice.demo.v1.UploadResponse(\x01B>Z<github.com/sluice-rpc/sluice/cmd/sluice/internal/demo/demopbb\x06proto3"
 
 var (
 	file_demo_proto_rawDescOnce sync.Once
@@ -456,7 +724,7 @@ func file_demo_proto_rawDescGZIP() []byte {
 	return file_demo_proto_rawDescData
 }
 
-var file_demo_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_demo_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_demo_proto_goTypes = []any{
 	(*EchoRequest)(nil),           // 0: sluice.demo.v1.EchoRequest
 	(*EchoResponse)(nil),          // 1: sluice.demo.v1.EchoResponse
@@ -466,24 +734,32 @@ var file_demo_proto_goTypes = []any{
 	(*SumResponse)(nil),           // 5: sluice.demo.v1.SumResponse
 	(*ChatRequest)(nil),           // 6: sluice.demo.v1.ChatRequest
 	(*ChatResponse)(nil),          // 7: sluice.demo.v1.ChatResponse
-	(*wrapperspb.BytesValue)(nil), // 8: google.protobuf.BytesValue
+	(*RoomRequest)(nil),           // 8: sluice.demo.v1.RoomRequest
+	(*RoomResponse)(nil),          // 9: sluice.demo.v1.RoomResponse
+	(*UploadRequest)(nil),         // 10: sluice.demo.v1.UploadRequest
+	(*UploadResponse)(nil),        // 11: sluice.demo.v1.UploadResponse
+	(*wrapperspb.BytesValue)(nil), // 12: google.protobuf.BytesValue
 }
 var file_demo_proto_depIdxs = []int32{
-	0, // 0: sluice.demo.v1.Demo.Echo:input_type -> sluice.demo.v1.EchoRequest
-	2, // 1: sluice.demo.v1.Demo.Ticker:input_type -> sluice.demo.v1.TickerRequest
-	4, // 2: sluice.demo.v1.Demo.Sum:input_type -> sluice.demo.v1.SumRequest
-	6, // 3: sluice.demo.v1.Demo.Chat:input_type -> sluice.demo.v1.ChatRequest
-	8, // 4: sluice.demo.v1.Demo.EchoBytes:input_type -> google.protobuf.BytesValue
-	1, // 5: sluice.demo.v1.Demo.Echo:output_type -> sluice.demo.v1.EchoResponse
-	3, // 6: sluice.demo.v1.Demo.Ticker:output_type -> sluice.demo.v1.TickerResponse
-	5, // 7: sluice.demo.v1.Demo.Sum:output_type -> sluice.demo.v1.SumResponse
-	7, // 8: sluice.demo.v1.Demo.Chat:output_type -> sluice.demo.v1.ChatResponse
-	8, // 9: sluice.demo.v1.Demo.EchoBytes:output_type -> google.protobuf.BytesValue
-	5, // [5:10] is the sub-list for method output_type
-	0, // [0:5] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	0,  // 0: sluice.demo.v1.Demo.Echo:input_type -> sluice.demo.v1.EchoRequest
+	2,  // 1: sluice.demo.v1.Demo.Ticker:input_type -> sluice.demo.v1.TickerRequest
+	4,  // 2: sluice.demo.v1.Demo.Sum:input_type -> sluice.demo.v1.SumRequest
+	6,  // 3: sluice.demo.v1.Demo.Chat:input_type -> sluice.demo.v1.ChatRequest
+	12, // 4: sluice.demo.v1.Demo.EchoBytes:input_type -> google.protobuf.BytesValue
+	8,  // 5: sluice.demo.v1.Demo.Room:input_type -> sluice.demo.v1.RoomRequest
+	10, // 6: sluice.demo.v1.Demo.Upload:input_type -> sluice.demo.v1.UploadRequest
+	1,  // 7: sluice.demo.v1.Demo.Echo:output_type -> sluice.demo.v1.EchoResponse
+	3,  // 8: sluice.demo.v1.Demo.Ticker:output_type -> sluice.demo.v1.TickerResponse
+	5,  // 9: sluice.demo.v1.Demo.Sum:output_type -> sluice.demo.v1.SumResponse
+	7,  // 10: sluice.demo.v1.Demo.Chat:output_type -> sluice.demo.v1.ChatResponse
+	12, // 11: sluice.demo.v1.Demo.EchoBytes:output_type -> google.protobuf.BytesValue
+	9,  // 12: sluice.demo.v1.Demo.Room:output_type -> sluice.demo.v1.RoomResponse
+	11, // 13: sluice.demo.v1.Demo.Upload:output_type -> sluice.demo.v1.UploadResponse
+	7,  // [7:14] is the sub-list for method output_type
+	0,  // [0:7] is the sub-list for method input_type
+	0,  // [0:0] is the sub-list for extension type_name
+	0,  // [0:0] is the sub-list for extension extendee
+	0,  // [0:0] is the sub-list for field type_name
 }
 
 func init() { file_demo_proto_init() }
@@ -497,7 +773,7 @@ func file_demo_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_demo_proto_rawDesc), len(file_demo_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

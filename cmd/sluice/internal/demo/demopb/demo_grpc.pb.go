@@ -25,13 +25,15 @@ const (
 	Demo_Sum_FullMethodName       = "/sluice.demo.v1.Demo/Sum"
 	Demo_Chat_FullMethodName      = "/sluice.demo.v1.Demo/Chat"
 	Demo_EchoBytes_FullMethodName = "/sluice.demo.v1.Demo/EchoBytes"
+	Demo_Room_FullMethodName      = "/sluice.demo.v1.Demo/Room"
+	Demo_Upload_FullMethodName    = "/sluice.demo.v1.Demo/Upload"
 )
 
 // DemoClient is the client API for Demo service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Demo has one method of each kind, so that every client can be tried.
+// Demo has methods of each kind, so that every client can be tried.
 type DemoClient interface {
 	// Echo answers with the text it got. Nothing happens on the server, so Connect
 	// clients may send it as GET.
@@ -45,6 +47,11 @@ type DemoClient interface {
 	// EchoBytes answers each message with itself. Its messages are nothing but bytes, so a
 	// client need not know of gRPC: HTTP duplex carries them raw.
 	EchoBytes(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[wrapperspb.BytesValue, wrapperspb.BytesValue], error)
+	// Room is one chat of all who call it. Each hears what any of them says, after the last
+	// messages that were said before. Who half-closes listens on; who cancels has left.
+	Room(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[RoomRequest, RoomResponse], error)
+	// Upload takes a file in pieces, and answers with what it got.
+	Upload(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadRequest, UploadResponse], error)
 }
 
 type demoClient struct {
@@ -123,11 +130,37 @@ func (c *demoClient) EchoBytes(ctx context.Context, opts ...grpc.CallOption) (gr
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Demo_EchoBytesClient = grpc.BidiStreamingClient[wrapperspb.BytesValue, wrapperspb.BytesValue]
 
+func (c *demoClient) Room(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[RoomRequest, RoomResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Demo_ServiceDesc.Streams[4], Demo_Room_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[RoomRequest, RoomResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Demo_RoomClient = grpc.BidiStreamingClient[RoomRequest, RoomResponse]
+
+func (c *demoClient) Upload(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadRequest, UploadResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Demo_ServiceDesc.Streams[5], Demo_Upload_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[UploadRequest, UploadResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Demo_UploadClient = grpc.ClientStreamingClient[UploadRequest, UploadResponse]
+
 // DemoServer is the server API for Demo service.
 // All implementations must embed UnimplementedDemoServer
 // for forward compatibility.
 //
-// Demo has one method of each kind, so that every client can be tried.
+// Demo has methods of each kind, so that every client can be tried.
 type DemoServer interface {
 	// Echo answers with the text it got. Nothing happens on the server, so Connect
 	// clients may send it as GET.
@@ -141,6 +174,11 @@ type DemoServer interface {
 	// EchoBytes answers each message with itself. Its messages are nothing but bytes, so a
 	// client need not know of gRPC: HTTP duplex carries them raw.
 	EchoBytes(grpc.BidiStreamingServer[wrapperspb.BytesValue, wrapperspb.BytesValue]) error
+	// Room is one chat of all who call it. Each hears what any of them says, after the last
+	// messages that were said before. Who half-closes listens on; who cancels has left.
+	Room(grpc.BidiStreamingServer[RoomRequest, RoomResponse]) error
+	// Upload takes a file in pieces, and answers with what it got.
+	Upload(grpc.ClientStreamingServer[UploadRequest, UploadResponse]) error
 	mustEmbedUnimplementedDemoServer()
 }
 
@@ -165,6 +203,12 @@ func (UnimplementedDemoServer) Chat(grpc.BidiStreamingServer[ChatRequest, ChatRe
 }
 func (UnimplementedDemoServer) EchoBytes(grpc.BidiStreamingServer[wrapperspb.BytesValue, wrapperspb.BytesValue]) error {
 	return status.Error(codes.Unimplemented, "method EchoBytes not implemented")
+}
+func (UnimplementedDemoServer) Room(grpc.BidiStreamingServer[RoomRequest, RoomResponse]) error {
+	return status.Error(codes.Unimplemented, "method Room not implemented")
+}
+func (UnimplementedDemoServer) Upload(grpc.ClientStreamingServer[UploadRequest, UploadResponse]) error {
+	return status.Error(codes.Unimplemented, "method Upload not implemented")
 }
 func (UnimplementedDemoServer) mustEmbedUnimplementedDemoServer() {}
 func (UnimplementedDemoServer) testEmbeddedByValue()              {}
@@ -237,6 +281,20 @@ func _Demo_EchoBytes_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Demo_EchoBytesServer = grpc.BidiStreamingServer[wrapperspb.BytesValue, wrapperspb.BytesValue]
 
+func _Demo_Room_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(DemoServer).Room(&grpc.GenericServerStream[RoomRequest, RoomResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Demo_RoomServer = grpc.BidiStreamingServer[RoomRequest, RoomResponse]
+
+func _Demo_Upload_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(DemoServer).Upload(&grpc.GenericServerStream[UploadRequest, UploadResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Demo_UploadServer = grpc.ClientStreamingServer[UploadRequest, UploadResponse]
+
 // Demo_ServiceDesc is the grpc.ServiceDesc for Demo service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -270,6 +328,17 @@ var Demo_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "EchoBytes",
 			Handler:       _Demo_EchoBytes_Handler,
 			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "Room",
+			Handler:       _Demo_Room_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "Upload",
+			Handler:       _Demo_Upload_Handler,
 			ClientStreams: true,
 		},
 	},
