@@ -47,7 +47,7 @@ type Pipe interface {
 
 // A Session is a connection in which each call has a pipe of its own.
 type Session interface {
-	// Open opens a pipe for a call.
+	// Open opens a pipe for a call. The first one is for frames of the connection, and begins with HELLO.
 	Open(ctx context.Context) (Pipe, error)
 	// Accept waits for a pipe that the gateway opens, on which only the gateway writes.
 	Accept(ctx context.Context) (Pipe, error)

@@ -11,7 +11,7 @@ import (
 // carriers, through a gateway to the suite's servers, connect-go and grpc-go.
 func TestCaller(t *testing.T) {
 	const cases = 409 // 217 without compression, and 192 with gzip
-	for _, over := range []string{"websocket", "websocket-h2", "duplex", "stream", "poll", "webtransport"} {
+	for _, over := range []string{"websocket", "websocket-h2", "duplex", "stream", "poll", "webtransport", "http3"} {
 		t.Run(over, func(t *testing.T) {
 			runner := tool(t, "connectconformance", "connectrpc.com/conformance/cmd/connectconformance")
 			caller := tool(t, "caller", "./cmd/caller")

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/sluice-rpc/sluice/client"
+	"github.com/sluice-rpc/sluice/client/http3"
 	"github.com/sluice-rpc/sluice/client/webtransport"
 	"github.com/sluice-rpc/sluice/conformance/internal/gateway"
 	"github.com/sluice-rpc/sluice/conformance/internal/matrix"
@@ -66,6 +67,7 @@ var carriers = []carrier{
 	by(true, client.Duplex{Poll: true}),
 	by(true, client.Duplex{Poll: true, HTTP1: true}),
 	by(true, webtransport.Carrier{}),
+	by(true, http3.Carrier{}),
 }
 
 func dialGRPC(addr string, creds credentials.TransportCredentials) (grpc.ClientConnInterface, func() error, error) {
@@ -157,7 +159,7 @@ func (s *stage) dial(t *testing.T, c carrier) grpc.ClientConnInterface {
 
 // How many carriers the matrix has, and cells for each: 17 cases in 4 kinds of calls.
 const (
-	matrixCarriers = 13
+	matrixCarriers = 14
 	matrixCells    = 17 * 4
 )
 

@@ -9,17 +9,16 @@ package webtransport
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"time"
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/webtransport-go"
 
 	"github.com/sluice-rpc/sluice/client"
+	"github.com/sluice-rpc/sluice/client/internal/quicdial"
 	"github.com/sluice-rpc/sluice/internal/exchange"
 )
 
@@ -40,38 +39,17 @@ const (
 // Dial opens a QUIC connection, and a session on it. UDP that is blocked gives no error, so the
 // context should have a deadline.
 func (Carrier) Dial(ctx context.Context, t *client.Target) (*client.Connection, error) {
-	if t.URL.Scheme != "https" {
-		return nil, errors.New("WebTransport needs https")
-	}
-	cfg := &tls.Config{}
-	if t.TLS != nil {
-		cfg = t.TLS.Clone()
-	}
-	cfg.NextProtos = []string{"h3"}
-	if cfg.ServerName == "" {
-		cfg.ServerName = t.URL.Hostname()
-	}
-	addr := t.URL.Host
-	if t.URL.Port() == "" {
-		addr = net.JoinHostPort(t.URL.Hostname(), "443")
-	}
-	// Not DialAddrEarly: what is sent before the handshake is over can be replayed.
-	conn, err := quic.DialAddr(ctx, addr, cfg, &quic.Config{
-		EnableDatagrams: true, EnableStreamResetPartialDelivery: true, KeepAlivePeriod: 15 * time.Second, MaxIdleTimeout: 30 * time.Second,
-	})
+	conn, err := quicdial.Dial(ctx, t.URL, t.TLS, &quic.Config{EnableDatagrams: true, EnableStreamResetPartialDelivery: true})
 	if err != nil {
 		return nil, err
 	}
 	s, err := open(ctx, conn, t)
 	if err != nil {
-		_ = conn.CloseWithError(h3NoError, "")
+		_ = conn.CloseWithError(quicdial.NoError, "")
 		return nil, err
 	}
 	return &client.Connection{Session: &session{conn, s}, Addr: conn.RemoteAddr()}, nil
 }
-
-// h3NoError ends a connection of HTTP/3 (RFC 9114, section 8.1).
-const h3NoError = 0x100
 
 func open(ctx context.Context, conn *quic.Conn, t *client.Target) (*webtransport.Session, error) {
 	c, err := (&webtransport.Transport{ApplicationProtocols: []string{exchange.PipeMux}}).NewClientConn(conn)
@@ -127,7 +105,7 @@ const farewell = 300 * time.Millisecond
 // Close ends the session, and its connection.
 func (s *session) Close(why client.Reason, text string) {
 	if why == client.Cut {
-		_ = s.conn.CloseWithError(h3NoError, "")
+		_ = s.conn.CloseWithError(quicdial.NoError, "")
 		return
 	}
 	code := webtransport.SessionErrorCode(codeNone)
@@ -142,7 +120,7 @@ func (s *session) Close(why client.Reason, text string) {
 		case <-s.conn.Context().Done():
 		case <-t.C:
 		}
-		_ = s.conn.CloseWithError(h3NoError, "")
+		_ = s.conn.CloseWithError(quicdial.NoError, "")
 	}()
 }
 

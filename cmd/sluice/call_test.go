@@ -62,6 +62,7 @@ func TestCall(t *testing.T) {
 		{"no method", "", []string{url, "Echo"}, "", "write package.Service/Method", 2},
 		{"no gateway", "", []string{"http://127.0.0.1:1", demo + "Echo"}, "", "connection refused", 1},
 		{"no URL", "", []string{"localhost:8080", demo + "Echo"}, "", "write https://host", 2},
+		{"HTTP/3 without TLS", "", []string{"--over", "http3", url, demo + "Echo"}, "", "http3: HTTP/3 needs https", 1},
 		{"no such carrier", "", []string{"--over", "smoke", url, demo + "Echo"}, "", `there is no carrier "smoke": there are websocket,`, 2},
 		{"no header", "", []string{"-H", "x", url, demo + "Echo"}, "", "name: value", 2},
 		{"no file", "", []string{"--ca", "/none", url, demo + "Echo"}, "", "--ca: ", 2},

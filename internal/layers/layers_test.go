@@ -47,12 +47,13 @@ var table = map[string]int{
 	"internal/carrier/mux":       4,
 	"internal/carrier/duplex":    4,
 
-	"":           5, // the root: the public library
-	"h3":         6, // opt-in, plugged into the root
-	"client":     4, // beside what it talks to
-	"client/...": 5, // carriers that link more
-	"duplex":     5, // public: pipes for programs without gRPC
-	"cmd/sluice": 8,
+	"":                         5, // the root: the public library
+	"h3":                       6, // opt-in, plugged into the root
+	"client":                   4, // beside what it talks to
+	"client/...":               5, // carriers that link more
+	"client/internal/quicdial": 4, // what they share
+	"duplex":                   5, // public: pipes for programs without gRPC
+	"cmd/sluice":               8,
 
 	"cmd/sluice/internal/...":         6, // parts of the command
 	"cmd/sluice/internal/demo/demopb": 5, // generated

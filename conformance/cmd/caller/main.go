@@ -33,6 +33,7 @@ import (
 
 	"github.com/sluice-rpc/sluice"
 	"github.com/sluice-rpc/sluice/client"
+	"github.com/sluice-rpc/sluice/client/http3"
 	"github.com/sluice-rpc/sluice/client/webtransport"
 	"github.com/sluice-rpc/sluice/conformance/internal/compat"
 	"github.com/sluice-rpc/sluice/conformance/internal/gateway"
@@ -50,6 +51,7 @@ var carriers = map[string]struct {
 	"stream":       {client.Duplex{Stream: true}, true},
 	"poll":         {client.Duplex{Poll: true}, true},
 	"webtransport": {webtransport.Carrier{}, true},
+	"http3":        {http3.Carrier{}, true},
 }
 
 func main() {

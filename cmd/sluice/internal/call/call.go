@@ -24,6 +24,7 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/sluice-rpc/sluice/client"
+	"github.com/sluice-rpc/sluice/client/http3"
 	"github.com/sluice-rpc/sluice/client/webtransport"
 )
 
@@ -53,7 +54,7 @@ type Options struct {
 // Carriers by the names of --over.
 func Carriers() []client.Carrier {
 	return []client.Carrier{
-		client.WebSocket{}, client.WebSocket{HTTP2: true}, webtransport.Carrier{},
+		client.WebSocket{}, client.WebSocket{HTTP2: true}, webtransport.Carrier{}, http3.Carrier{},
 		client.Duplex{}, client.Duplex{Stream: true}, client.Duplex{Poll: true},
 	}
 }
