@@ -21,6 +21,8 @@ type Target struct {
 	URL    *url.URL    // https or http, with the path of the endpoint
 	TLS    *tls.Config // nil is the default
 	Header http.Header // of the request that opens the connection
+
+	dial func(ctx context.Context, network, addr string) (net.Conn, error) // of tests
 }
 
 // A Connection is what a carrier has opened: a pipe that carries many calls, or a session in

@@ -21,8 +21,8 @@ import (
 // Duplex is the carrier that makes a pipe of plain HTTP requests (docs/protocols/http2-duplex.md), for
 // networks that let nothing else through.
 type Duplex struct {
-	// Stream sends everything in one upload that does not end. Something on the way may hold it back;
-	// by default there are uploads one after the other.
+	// Stream sends everything in one upload that does not end. By default, and where something on the way
+	// holds that one back, there are uploads one after the other.
 	Stream bool
 	// Poll asks for what comes again and again, for networks that hold back an answer until it is whole.
 	Poll bool
@@ -49,10 +49,10 @@ func (d Duplex) Name() string {
 func (d Duplex) Dial(ctx context.Context, t *Target) (*Connection, error) {
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // it never fails
-	p := &duplexPipe{t: t, id: hex.EncodeToString(id[:]), poll: d.Poll, stream: d.Stream}
+	p := &duplexPipe{t: t, id: hex.EncodeToString(id[:]), poll: d.Poll}
 	p.transport = &http.Transport{
 		Proxy: http.ProxyFromEnvironment, TLSClientConfig: cloneTLS(t.TLS), TLSHandshakeTimeout: 10 * time.Second,
-		DisableCompression: true, ForceAttemptHTTP2: !d.HTTP1, Protocols: new(http.Protocols),
+		DialContext: t.dial, DisableCompression: true, ForceAttemptHTTP2: !d.HTTP1, Protocols: new(http.Protocols),
 	}
 	p.transport.Protocols.SetHTTP1(true)
 	if !d.HTTP1 {
@@ -84,7 +84,7 @@ func (d Duplex) Dial(ctx context.Context, t *Target) (*Connection, error) {
 	}
 	p.first = first
 	if d.Stream {
-		p.startUpload()
+		p.upload = p.stream()
 	}
 	return &Connection{Pipe: p, Addr: addr}, nil
 }
@@ -94,19 +94,19 @@ const firstByte = 2 * time.Second
 
 // duplexPipe is a session.
 type duplexPipe struct {
-	t            *Target
-	id           string
-	poll, stream bool
-	transport    *http.Transport
-	life         context.Context // of all requests
-	end          context.CancelFunc
-	first        *http.Response
-	received     int64 // bytes that came down
-	up           *io.PipeWriter
+	t         *Target
+	id        string
+	poll      bool
+	transport *http.Transport
+	life      context.Context // of all requests
+	end       context.CancelFunc
+	first     *http.Response
+	received  int64 // bytes that came down
+	upload    *streamed
 
 	mu     sync.Mutex
 	wake   sync.Cond
-	sent   int64 // bytes given to uploads
+	sent   int64 // bytes given to uploads one after the other
 	flying int   // uploads under way
 	failed error
 	closed bool
@@ -224,50 +224,38 @@ func (p *duplexPipe) take(resp *http.Response, buf []byte, f func([]byte) error)
 	}
 }
 
-// startUpload begins the one upload.
-func (p *duplexPipe) startUpload() {
-	body, up := io.Pipe()
-	p.up = up
-	go func() { // ends with the session
-		req, err := p.request(p.life, http.MethodPost, 0, body)
-		if err == nil {
-			var resp *http.Response
-			if resp, err = p.transport.RoundTrip(req); err == nil {
-				err = answer(resp)
-			}
-		}
-		_ = body.CloseWithError(err)
-		p.fail(err)
-	}()
-}
-
 // Send implements [Pipe]. With uploads one after the other it returns when there may be another one:
 // what is written meanwhile goes into the next.
 func (p *duplexPipe) Send(b []byte) error {
-	if p.up != nil {
-		_, err := p.up.Write(b)
-		return err
+	if p.upload != nil {
+		if taken, err := p.upload.send(b); taken {
+			return err
+		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.failed != nil {
 		return p.failed
 	}
-	offset := p.sent
-	p.sent += int64(len(b))
-	p.flying++
-	go p.upload(bytes.Clone(b), offset) // ends with its answer, or the session
+	p.fly(bytes.Clone(b))
 	for p.flying >= maxFlying && p.failed == nil {
 		p.wake.Wait()
 	}
 	return p.failed
 }
 
+// fly begins an upload; p.mu is held.
+func (p *duplexPipe) fly(b []byte) {
+	go p.deliver(b, p.sent) // ends with its answer, or the session
+	p.sent += int64(len(b))
+	p.flying++
+}
+
 // maxFlying is how many uploads are under way: one is on its way while the other's answer is.
 const maxFlying = 2
 
-// upload sends bytes until the gateway has them.
-func (p *duplexPipe) upload(b []byte, offset int64) {
+// deliver sends bytes until the gateway has them.
+func (p *duplexPipe) deliver(b []byte, offset int64) {
 	var err error
 	for tries := 1; tries <= maxTries; tries++ {
 		if err = p.post(b, offset); err == nil || p.life.Err() != nil {
@@ -336,9 +324,9 @@ func (p *duplexPipe) Close(why Reason, _ string) {
 		}
 		cancel()
 	}
-	if p.up != nil {
-		_ = p.up.CloseWithError(errClosed)
-	}
 	p.fail(errClosed)
+	if p.upload != nil { // whoever reads its body waits there, and sees no context
+		_ = p.upload.body.CloseWithError(errClosed)
+	}
 	p.transport.CloseIdleConnections()
 }

@@ -65,10 +65,10 @@ type proxy struct {
 	carries []string // the carriers that have to pass, each alone
 }
 
-// Streaming uploads are missing where they are held back: nginx keeps them whole, and HAProxy lets five pieces
-// a second through to HTTP/1.1 unless it has option http-no-delay.
+// Through nginx, which keeps uploads until they are whole, the streaming one goes on in others. It is missing where it is slow:
+// HAProxy lets five pieces a second through to HTTP/1.1 unless it has option http-no-delay.
 var proxies = []proxy{
-	{"nginx", "nginx", nginxProxy, "proxy_pass http://%s;", []string{"duplex", "duplex-h1", "duplex-poll"}},
+	{"nginx", "nginx", nginxProxy, "proxy_pass http://%s;", []string{"duplex", "duplex-h1", "duplex-stream", "duplex-poll"}},
 	{"nginx_unbuffered", "nginx", nginxProxy, `proxy_pass http://%s;
 			proxy_http_version 1.1;
 			proxy_set_header Upgrade $http_upgrade;
@@ -80,8 +80,7 @@ var proxies = []proxy{
 	{"haproxy_h2", "haproxy", haproxyProxy, "proto h2", []string{"websocket", "websocket-h2", "duplex", "duplex-h1", "duplex-stream", "duplex-poll"}},
 }
 
-// automatic are carriers in the order in which one would try them. A streaming upload is not among
-// them: where something holds it back, it seems to pass.
+// automatic are carriers in the order in which one would try them.
 var automatic = []client.Carrier{
 	webtransport.Carrier{}, client.WebSocket{}, client.WebSocket{HTTP2: true}, client.Duplex{}, client.Duplex{HTTP1: true}, client.Duplex{Poll: true},
 }
