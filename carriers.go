@@ -1,7 +1,9 @@
 package sluice
 
 import (
+	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -86,14 +88,17 @@ func (g *Gateway) listens(scheme, number string) bool {
 
 // handlers are the rows of what the configuration serves by itself.
 func (g *Gateway) handlers() (rows table) {
-	for path, h := range g.cfg.Handlers {
+	// The longest path first, so that one within another counts.
+	paths := slices.SortedFunc(maps.Keys(g.cfg.Handlers), func(a, b string) int { return len(b) - len(a) })
+	for _, path := range paths {
+		below := len(path) > 1 && strings.HasSuffix(path, "/")
 		rows = append(rows, row{
 			name: "handler",
 			match: func(head *exchange.RequestHead) bool {
 				p, _, _ := strings.Cut(head.Path, "?")
-				return p == path && head.Protocol == ""
+				return (p == path || below && strings.HasPrefix(p, path)) && head.Protocol == ""
 			},
-			handler: blocking.Handler(h, blocking.Options{Work: g.work, Stall: g.cfg.Timeouts.Stall}),
+			handler: blocking.Handler(g.cfg.Handlers[path], blocking.Options{Work: g.work, Stall: g.cfg.Timeouts.Stall}),
 		})
 	}
 	return rows

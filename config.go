@@ -27,8 +27,9 @@ type Config struct {
 
 	REST REST
 
-	// Handlers are served at these paths, exactly and instead of calls: a page, a check of
-	// health. Each request runs on a goroutine.
+	// Handlers are served at these paths instead of calls: a page, a check of health. One that
+	// ends with a slash, but for "/" itself, is all below it; of several the longest counts. Each
+	// request runs on a goroutine.
 	Handlers map[string]http.Handler
 
 	// CORSOrigins are the web origins whose pages may call, such as

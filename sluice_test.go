@@ -122,14 +122,22 @@ func TestGateway(t *testing.T) {
 	})
 }
 
-// TestShutdown: a call that runs gets the drain's time, and then a status.
-// TestHandlers: what is served besides calls, on its path alone.
+// TestHandlers: what is served besides calls, on its path alone or all below it.
 func TestHandlers(t *testing.T) {
+	says := func(what string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, what+" "+r.Method+" "+r.URL.Path+" "+r.URL.RawQuery)
+		})
+	}
 	addr, _ := startGateway(t, sluice.Config{
 		Backends: []sluice.Backend{{Handler: http.NotFoundHandler()}},
-		Handlers: map[string]http.Handler{"/up": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Method+" "+r.URL.RawQuery) })},
+		Handlers: map[string]http.Handler{"/": says("page"), "/up": says("up"), "/a/": says("a"), "/a/b/": says("b"), "/a/b/c": says("c")},
 	})
-	for path, want := range map[string]string{"/up": "200 GET ", "/up?x=1": "200 GET x=1", "/up/": "", "/Up": ""} {
+	for path, want := range map[string]string{
+		"/up": "200 up GET /up ", "/up?x=1": "200 up GET /up x=1", "/up/": "", "/Up": "", "/": "200 page GET / ", "/other": "",
+		"/a": "", "/a/": "200 a GET /a/ ", "/a/x/y?z": "200 a GET /a/x/y z", "/a/b": "200 a GET /a/b ", "/a/b/x": "200 b GET /a/b/x ",
+		"/a/b/c": "200 c GET /a/b/c ", "/a/b/c/": "200 b GET /a/b/c/ ",
+	} {
 		r, err := http.Get("http://" + addr + path)
 		if err != nil {
 			t.Fatal(err)
@@ -142,6 +150,7 @@ func TestHandlers(t *testing.T) {
 	}
 }
 
+// TestShutdown: a call that runs gets the drain's time, and then a status.
 func TestShutdown(t *testing.T) {
 	addr, g := startGateway(t, sluice.Config{Backends: []sluice.Backend{{Handler: testServer(t)}}})
 	c := client(t, addr)
