@@ -4,7 +4,7 @@
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # Modules of their own, so that their dependencies don't become the library's.
-MODULES := $(patsubst %/go.mod,%,$(wildcard conformance/go.mod bench/go.mod examples/*/go.mod))
+MODULES := $(patsubst %/go.mod,%,$(wildcard conformance/go.mod bench/go.mod examples/go.mod))
 
 .DEFAULT_GOAL := help
 .PHONY: help build test test-long lint fmt generate bench judges fuzz unit web

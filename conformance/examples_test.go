@@ -1,0 +1,166 @@
+package conformance
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// exampleCases is how many cases web/examples.test.js has.
+const exampleCases = 4
+
+// TestExamples starts each example by the command that its page begins with, on a free port, and looks
+// in Chromium whether it does what the page says.
+func TestExamples(t *testing.T) {
+	chromium, node := installed(t, "chromium"), installed(t, "node")
+	modules(t)
+	t.Setenv("PORT", "0")
+	env := append(os.Environ(), "EXAMPLES_CHROMIUM="+chromium)
+	list, err := os.ReadFile("../examples/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := filepath.Glob("../examples/*/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	started := map[string]string{}
+	for _, page := range pages {
+		name := filepath.Base(filepath.Dir(page))
+		if !strings.Contains(string(list), "]("+name+")") {
+			t.Errorf("examples/README.md does not list %s", name)
+		}
+		command, open := exampleCommand(t, page)
+		if !open {
+			continue // it is no server with a page
+		}
+		started[name] = startExample(t, name, command)
+		env = append(env, "EXAMPLES_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_"))+"="+started[name])
+	}
+
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	c := exec.CommandContext(ctx, node, "--test-reporter=tap", "examples.test.js")
+	c.Dir, c.WaitDelay, c.Env = "web", 5*time.Second, env
+	out, err := c.CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if n := passes(out); n != exampleCases {
+		t.Errorf("%d cases passed, want %d", n, exampleCases)
+	}
+
+	t.Run("websocket, the player in Go", func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		c := exec.CommandContext(ctx, "go", "run", "./client")
+		c.Dir, c.WaitDelay = "../examples/websocket", 5*time.Second
+		url := strings.TrimSuffix(started["websocket"], "/")
+		c.Env = append(os.Environ(), "PORT="+url[strings.LastIndex(url, ":")+1:])
+		if out, err := c.CombinedOutput(); err != nil || !strings.HasSuffix(string(out), " right\n") {
+			t.Errorf("%v, %s", err, out)
+		}
+	})
+}
+
+var shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
+
+// exampleCommand reads the command that a page of an example begins with, and whether one opens a page in a
+// browser then.
+func exampleCommand(t *testing.T, page string) (command string, open bool) {
+	t.Helper()
+	b, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := shellBlock.FindSubmatch(b)
+	if m == nil {
+		t.Fatalf("%s says no command", page)
+	}
+	return string(m[1]), strings.Contains(string(b), "\nOpen http://localhost:8080/")
+}
+
+// startExample runs a command from the root until the test ends, and returns the URL that it prints.
+func startExample(t *testing.T, name, command string) string {
+	t.Helper()
+	c := exec.Command("sh", "-ec", command)
+	c.Dir, c.WaitDelay = "..", 5*time.Second
+	// Its children are of its group, so that none of them stays.
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	var said transcript
+	c.Stderr = &said
+	stdout, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	urls, ended := make(chan string, 1), make(chan struct{})
+	go func() { // ends with the command's output
+		defer close(ended)
+		for s := bufio.NewScanner(io.TeeReader(stdout, &said)); s.Scan(); {
+			if url := exampleURL.FindString(s.Text()); url != "" {
+				select {
+				case urls <- url:
+				default:
+				}
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		_ = syscall.Kill(-c.Process.Pid, syscall.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s does not end", name)
+			_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
+		}
+		var exit *exec.ExitError
+		if err := c.Wait(); err != nil && !errors.As(err, &exit) {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("%s:\n%s", name, said.String())
+		}
+	})
+	select {
+	case url := <-urls:
+		return url
+	case <-ended:
+	case <-time.After(3 * time.Minute):
+	}
+	t.Fatalf("%s prints no URL", name)
+	return ""
+}
+
+// exampleURL is where an example says that it is.
+var exampleURL = regexp.MustCompile(`http://(127\.0\.0\.1|localhost):\d+/`)
+
+// A transcript keeps what a command says.
+type transcript struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (o *transcript) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(b)
+}
+
+func (o *transcript) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}

@@ -1,0 +1,112 @@
+// The pages of examples/, which examples_test.go has started, in Chromium: whether each does what its README says.
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { after, before, test } from "node:test";
+import { browsers } from "./browsers.js";
+
+function variable(name) {
+	const value = process.env[name];
+	if (!value) throw new Error(`${name} is not set: examples_test.go runs this`);
+	return value;
+}
+
+const limit = { timeout: 30_000 };
+let browser;
+
+before(async () => {
+	browser = await browsers.Chromium(variable("EXAMPLES_CHROMIUM"));
+}, { timeout: 60_000 });
+
+after(() => browser?.close(), { timeout: 15_000 });
+
+/** keepSources lets a test look at what the page opens. */
+function keepSources() {
+	globalThis.sources = [];
+	globalThis.EventSource = class extends EventSource {
+		constructor(...args) {
+			super(...args);
+			globalThis.sources.push(this);
+		}
+	};
+}
+
+/** example tests one, with as many windows as the function takes. */
+function example(name, title, run) {
+	test(`${name}: ${title}`, limit, async () => {
+		const url = variable(`EXAMPLES_${name.toUpperCase().replaceAll("-", "_")}`);
+		const windows = [];
+		try {
+			for (let i = 0; i < run.length; i++) windows.push(await browser.newPage());
+			for (const page of windows) {
+				page.setDefaultTimeout(20_000);
+				page.errors = [];
+				page.on("pageerror", (err) => page.errors.push(err));
+				await page.addInitScript(keepSources);
+				await page.goto(url);
+			}
+			await run(...windows);
+			for (const page of windows) assert.deepEqual(page.errors, []);
+		} finally {
+			for (const page of windows) await page.close();
+		}
+	});
+}
+
+const texts = (page, selector) => page.locator(selector).allTextContents();
+/** shows waits for an element to have a text. */
+const shows = (page, selector, text) => page.locator(selector).filter({ hasText: text }).first().waitFor();
+
+example("notifications", "all come, and the EventSource is closed", async (page) => {
+	await shows(page, "#state", "that was all");
+	assert.equal((await texts(page, "li")).length, 4);
+	assert.deepEqual(await page.evaluate(() => globalThis.sources.map((s) => s.readyState)), [2]);
+});
+
+example("websocket", "a game, and its end", async (page) => {
+	let [low, high] = [1, 100];
+	for (let turn = 1; ; turn++) {
+		const n = (low + high) >> 1;
+		await page.fill("#number", `${n}`);
+		await page.press("#number", "Enter");
+		const line = page.locator("li").nth(turn - 1);
+		await line.waitFor();
+		const text = await line.textContent();
+		if (text === `${n}: right`) break;
+		if (text === `${n}: higher`) low = n + 1;
+		else if (text === `${n}: lower`) high = n - 1;
+		else assert.fail(text);
+	}
+	await shows(page, "#state", "You have it.");
+
+	await page.reload();
+	await page.fill("#number", "200");
+	await page.press("#number", "Enter");
+	await shows(page, "#state", "4011 200 is not from 1 to 100");
+});
+
+example("upload", "progress, and what came", async (page) => {
+	await page.evaluate(() => {
+		globalThis.seen = [];
+		new MutationObserver(() => seen.push(document.getElementById("progress").value)).observe(document.body, {
+			attributes: true, attributeFilter: ["value"], subtree: true,
+		});
+	});
+	const hash = createHash("sha256").update(Buffer.alloc(20_000_000, "Sluice")).digest("hex");
+	await page.evaluate(() => {
+		const files = new DataTransfer();
+		files.items.add(new File(["Sluice".repeat(20_000_000 / 6 + 1).slice(0, 20_000_000)], "Ä file.bin"));
+		const input = document.getElementById("file");
+		input.files = files.files;
+		input.dispatchEvent(new Event("change"));
+	});
+	await shows(page, "#state", `20000000 bytes, SHA-256 ${hash}`);
+	const seen = await page.evaluate(() => globalThis.seen);
+	assert.equal(seen.at(-1), 1);
+	assert.ok(seen.every((x, i) => i === 0 || x >= seen[i - 1]), `${seen}`);
+});
+
+example("mount", "what was there, a call and a stream", async (page) => {
+	await shows(page, "#version", "1.2.3");
+	await shows(page, "#unary", "SERVING");
+	await shows(page, "#stream", "SERVING");
+});
