@@ -11,6 +11,8 @@
 //	TestRESTWeb   streams over REST: EventSource and fetch, in Node, Chromium and Firefox
 //	TestRESTGone  clients that go away in the middle of a stream
 //	TestRESTSlow  clients that don't read, and servers: what the gateway keeps
+//	TestCaller    the Connect conformance suite, with the Go client, over each carrier
+//	TestCallerWeb the same with the client for browsers, in Node, Chromium and Firefox
 //	TestMatrix    every kind of call over every carrier in every situation, with the Go client
 //	TestMatrixWeb the same in Chromium and Firefox, with the client for browsers
 //	TestNginx     streams through nginx as it is by default

@@ -1,11 +1,10 @@
 // Connect-ES in Chromium, on a page of another origin than the gateway's.
 import assert from "node:assert/strict";
-import { createServer } from "node:http";
 import { after, before, test } from "node:test";
-import { build } from "esbuild";
 import { chromium } from "playwright-core";
 import { casesOf, protocols } from "./connect-cases.js";
 import { env } from "./env.js";
+import { bundle, serve } from "./serve.js";
 
 const carriers = [
 	{ name: "http", baseUrl: env.http, speaks: "http/1.1" },
@@ -15,18 +14,6 @@ const carriers = [
 const limit = { timeout: 15_000 };
 let browser, context;
 const servers = [];
-
-/** serve serves the page at a port, 0 is any, and returns its origin. */
-async function serve(script, port) {
-	const server = createServer((request, response) => {
-		const isScript = request.url === "/page.js";
-		response.setHeader("content-type", isScript ? "text/javascript" : "text/html; charset=utf-8");
-		response.end(isScript ? script : `<!doctype html><link rel="icon" href="data:,"><script src="/page.js"></script>`);
-	});
-	servers.push(server);
-	await new Promise((resolve, reject) => server.once("error", reject).listen(port, "127.0.0.1", resolve));
-	return `http://127.0.0.1:${server.address().port}`;
-}
 
 /** open opens the page and records what versions of HTTP it calls with. */
 async function open(origin) {
@@ -45,24 +32,17 @@ async function open(origin) {
 let listed, foreign;
 
 before(async () => {
-	const bundle = await build({
-		entryPoints: [new URL("browser-page.js", import.meta.url).pathname],
-		bundle: true, write: false, format: "iife", target: "es2022",
-	});
-	const script = bundle.outputFiles[0].text;
 	browser = await chromium.launch({ executablePath: env.chromium, args: ["--no-sandbox"], timeout: 30_000 });
 	context = await browser.newContext({ ignoreHTTPSErrors: true });
 	context.setDefaultTimeout(10_000);
-	listed = await open(await serve(script, env.listedPort));
-	foreign = await open(await serve(script, 0));
+	const script = await bundle("browser-page.js");
+	for (const port of [env.listedPort, undefined]) servers.push(await serve(script, port));
+	[listed, foreign] = await Promise.all(servers.map(({ origin }) => open(origin)));
 }, { timeout: 60_000 });
 
 after(async () => {
 	await browser?.close();
-	for (const server of servers) {
-		server.close();
-		server.closeAllConnections();
-	}
+	for (const server of servers) server.close();
 }, { timeout: 15_000 });
 
 /** judge runs a case in a page. */

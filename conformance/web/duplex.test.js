@@ -2,51 +2,39 @@
 // chunk and with one streaming POST, and in Node over one connection of HTTP/2 and over HTTP/1.1.
 import assert from "node:assert/strict";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:http";
 import { connect } from "node:http2";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { build } from "esbuild";
 import { chromium } from "playwright-core";
 import { cases } from "./duplex-cases.js";
 import { env } from "./env.js";
+import { bundle, serve } from "./serve.js";
 
 process.env.NODE_TLS_REJECT_UNAUTHORIZED = "0"; // the certificate is the test's own
 
 const path = "/sluice/v1/raw/sluice.demo.v1.Demo/EchoBytes";
 const limit = { timeout: 30_000 };
 
-/** bundle makes a script of the page, as the package's own tests do for browsers. */
-async function bundle(format) {
-	const result = await build({
-		entryPoints: [new URL("duplex-page.js", import.meta.url).pathname],
-		bundle: true, write: false, format, target: "es2022", define: { global: "globalThis" },
-		alias: { stream: "stream-browserify", buffer: "buffer/", events: "events/" },
-		inject: [new URL("duplex-process.js", import.meta.url).pathname],
-	});
-	return result.outputFiles[0].text;
-}
+/** script bundles as the package's own tests do for browsers. */
+const script = (format) => bundle("duplex-page.js", {
+	format, define: { global: "globalThis" }, inject: [new URL("duplex-process.js", import.meta.url).pathname],
+	alias: { stream: "stream-browserify", buffer: "buffer/", events: "events/" },
+});
 
 let browser, page, server, directory, session;
 
 before(async () => {
-	const script = await bundle("iife");
-	server = createServer((request, response) => {
-		const isScript = request.url === "/page.js";
-		response.setHeader("content-type", isScript ? "text/javascript" : "text/html; charset=utf-8");
-		response.end(isScript ? script : `<!doctype html><link rel="icon" href="data:,"><script src="/page.js"></script>`);
-	});
-	await new Promise((resolve, reject) => server.once("error", reject).listen(env.listedPort, "127.0.0.1", resolve));
+	server = await serve(await script("iife"), env.listedPort);
 	browser = await chromium.launch({ executablePath: env.chromium, args: ["--no-sandbox"], timeout: 30_000 });
 	const context = await browser.newContext({ ignoreHTTPSErrors: true });
 	context.setDefaultTimeout(25_000);
 	page = await context.newPage();
-	await page.goto(`http://127.0.0.1:${env.listedPort}`);
+	await page.goto(server.origin);
 
 	directory = await mkdtemp(join(tmpdir(), "sluice-duplex-"));
 	const file = join(directory, "client.mjs");
-	await writeFile(file, await bundle("esm"));
+	await writeFile(file, await script("esm"));
 	await import(file);
 	// The package asks new Request("") what it supports. A page has a URL of its own for that.
 	const { Request } = globalThis;
@@ -64,7 +52,6 @@ after(async () => {
 	session?.destroy();
 	await browser?.close();
 	server?.close();
-	server?.closeAllConnections();
 	if (directory) await rm(directory, { recursive: true });
 }, { timeout: 15_000 });
 

@@ -3,10 +3,9 @@
 import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { createServer } from "node:http";
 import { after, before, describe, test } from "node:test";
-import { build } from "esbuild";
 import { browsers } from "./browsers.js";
+import { bundle, serve } from "./serve.js";
 
 const env = (name) => {
 	const value = process.env[`MATRIX_${name}`];
@@ -21,25 +20,13 @@ const base = { http: env("HTTP"), https: env("HTTPS") };
 // Each with the scheme. Without TLS a streaming upload is none.
 const carriers = env("CARRIERS").split(",").map((c) => c.split("+"));
 
-let script;
-const server = createServer((request, response) => {
-	const isScript = request.url === "/page.js";
-	response.setHeader("content-type", isScript ? "text/javascript" : "text/html; charset=utf-8");
-	response.end(isScript ? script : `<!doctype html><link rel="icon" href="data:,"><script src="/page.js"></script>`);
-});
+let server;
 
 before(async () => {
-	const bundle = await build({
-		entryPoints: [new URL("matrix-page.js", import.meta.url).pathname], bundle: true, write: false, format: "iife", target: "es2022",
-	});
-	script = bundle.outputFiles[0].text;
-	await new Promise((resolve, reject) => server.once("error", reject).listen(Number(env("PAGE_PORT")), "127.0.0.1", resolve));
+	server = await serve(await bundle("matrix-page.js"), Number(env("PAGE_PORT")));
 }, { timeout: 30_000 });
 
-after(() => {
-	server.close();
-	server.closeAllConnections();
-});
+after(() => server?.close());
 
 for (const [browserName, launch] of Object.entries(browsers)) {
 	describe(browserName, () => {
@@ -47,7 +34,7 @@ for (const [browserName, launch] of Object.entries(browsers)) {
 		before(async () => {
 			browser = await launch(env(browserName.toUpperCase()));
 			page = await browser.newPage();
-			await page.goto(`http://127.0.0.1:${env("PAGE_PORT")}`);
+			await page.goto(server.origin);
 		}, { timeout: 90_000 });
 		after(() => browser?.close(), { timeout: 15_000 });
 

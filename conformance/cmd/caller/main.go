@@ -1,397 +1,204 @@
-// Command caller is a client under test for the Connect conformance suite: package client, over
-// one of its carriers, through a gateway to the suite's servers.
+// Command caller is a client under test for the Connect conformance suite: a client of Sluice,
+// over one of its carriers, through a gateway to the suite's servers.
 //
 //	caller -over CARRIER
+//	caller [-tls] -- COMMAND...
 //
 // The suite writes ClientCompatRequests to standard input, each preceded by its size in four
 // bytes, and expects a ClientCompatResponse for each on standard output, in any order. Each server
 // gets a gateway of its own, in this process.
+//
+// Without a command the client is package client. A command speaks the suite's language itself: it
+// is given the requests with a gateway in the place of the server, and its answers are the suite's.
 package main
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"strings"
+	"strconv"
 	"sync"
-	"time"
+	"syscall"
 
-	"google.golang.org/grpc"
-	_ "google.golang.org/grpc/encoding/gzip"
-	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/sluice-rpc/sluice"
-	"github.com/sluice-rpc/sluice/client"
-	"github.com/sluice-rpc/sluice/client/http3"
-	"github.com/sluice-rpc/sluice/client/webtransport"
 	"github.com/sluice-rpc/sluice/conformance/internal/compat"
 	"github.com/sluice-rpc/sluice/conformance/internal/gateway"
 	"github.com/sluice-rpc/sluice/h3"
 )
 
-// carriers by the names of -over, and whether they go over TLS.
-var carriers = map[string]struct {
-	carrier client.Carrier
-	tls     bool
-}{
-	"websocket":    {client.WebSocket{}, false},
-	"websocket-h2": {client.WebSocket{HTTP2: true}, true},
-	"duplex":       {client.Duplex{}, true},
-	"stream":       {client.Duplex{Stream: true}, true},
-	"poll":         {client.Duplex{Poll: true}, true},
-	"webtransport": {webtransport.Carrier{}, true},
-	"http3":        {http3.Carrier{}, true},
-}
-
 func main() {
-	over := flag.String("over", "websocket", "the carrier")
+	over := flag.String("over", "websocket", "the carrier of package client")
+	secure := flag.Bool("tls", false, "whether a command goes over TLS")
 	flag.Parse()
-	if err := run(*over); err != nil {
+	if err := run(*over, *secure, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "caller:", err)
 		os.Exit(1)
 	}
 }
 
-func run(over string) error {
-	c, ok := carriers[over]
-	if !ok {
-		return fmt.Errorf("there is no carrier %q", over)
+func run(over string, secure bool, command []string) error {
+	if len(command) == 0 {
+		c, ok := carriers[over]
+		if !ok {
+			return fmt.Errorf("there is no carrier %q", over)
+		}
+		secure = c.tls
 	}
 	dir, err := os.MkdirTemp("", "caller")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // it only ends
-	p := &program{carrier: c.carrier, secure: c.tls, servers: map[string]*server{}}
-	if p.cert, p.trust, err = certificate(dir); err != nil {
+	certFile, keyFile, err := gateway.Certificate(dir)
+	if err != nil {
 		return err
 	}
-	defer p.close()
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	for room := make(chan struct{}, 8); ; {
+	pem, err := os.ReadFile(filepath.Clean(certFile))
+	if err != nil {
+		return err
+	}
+	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return err
+	}
+	g := &gateways{secure: secure, cert: &tls.Config{Certificates: []tls.Certificate{cert}}, running: map[string]*running{}}
+	defer g.close()
+	if len(command) > 0 {
+		return pass(g, certFile, pem, command)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	return call(g, over, &tls.Config{RootCAs: roots})
+}
+
+// requests calls take for each request of the suite.
+func requests(take func([]byte) error) error {
+	for {
 		b, err := compat.ReadSized(os.Stdin)
 		if errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return err
 		}
-		r, err := parse(b)
-		if err != nil {
+		if err := take(b); err != nil {
 			return err
 		}
-		room <- struct{}{}
-		wg.Add(1)
-		go func() { // ends with its call
-			defer wg.Done()
-			p.answer(r)
-			<-room
-		}()
 	}
 }
 
-func certificate(dir string) (server, trust *tls.Config, err error) {
-	certFile, keyFile, err := gateway.Certificate(dir)
-	if err != nil {
-		return nil, nil, err
-	}
-	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
-	if err != nil {
-		return nil, nil, err
-	}
-	pem, err := os.ReadFile(filepath.Clean(certFile))
-	if err != nil {
-		return nil, nil, err
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
-	return &tls.Config{Certificates: []tls.Certificate{cert}}, &tls.Config{RootCAs: roots}, nil
-}
-
-type program struct {
-	carrier     client.Carrier
-	secure      bool
-	cert, trust *tls.Config
-
-	mu      sync.Mutex
-	servers map[string]*server // of the suite
-	out     sync.Mutex
-}
-
-// server is one of the suite's, with what is before it.
-type server struct {
-	gateway *sluice.Gateway
-	client  *client.Client
-}
-
-func (p *program) close() {
-	for _, s := range p.servers {
-		_ = s.client.Close()
-		_ = s.gateway.Close()
-	}
-}
-
-// server returns the client of a server's gateway.
-func (p *program) server(addr string) (*server, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if s := p.servers[addr]; s != nil {
-		return s, nil
-	}
-	g, err := sluice.New(sluice.Config{Backends: []sluice.Backend{{Target: addr}}, HTTP3: h3.New(h3.Config{})})
-	if err != nil {
-		return nil, err
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	scheme, serve := "http", func() error { return g.Serve(l) }
-	if p.secure {
-		scheme, serve = "https", func() error { return g.ServeTLS(l, p.cert) }
-	}
-	go serve() //nolint:errcheck // ends with the gateway
-	if p.secure {
-		udp, err := net.ListenPacket("udp", l.Addr().String())
-		if err != nil {
-			return nil, err
-		}
-		go g.ServeQUIC(udp, p.cert) //nolint:errcheck // ends with the gateway
-	}
-	s := &server{gateway: g}
-	s.client, err = client.New(scheme+"://"+l.Addr().String(), client.Config{
-		Carriers: []client.Carrier{p.carrier}, TLS: p.trust, Resume: client.ResumeAll,
-	})
-	p.servers[addr] = s
-	return s, err
-}
-
-// request is what matters of a ClientCompatRequest (client_compat.proto).
-type request struct {
-	name     string
-	gzip     bool
-	addr     string
-	limit    int
-	method   string
-	full     bool // duplex
-	unary    bool
-	streams  grpc.StreamDesc
-	headers  []string
-	messages [][]byte
-	timeout  time.Duration
-	delay    time.Duration
-
-	cancelBefore         bool          // CloseSend
-	cancelAfter          time.Duration // after it; negative is not
-	cancelAfterResponses int
-}
-
-func parse(b []byte) (*request, error) {
-	r := &request{cancelAfter: -1}
-	var host, service, method string
-	var port, kind uint64
+// serverOf returns the address of the server that a ClientCompatRequest is for.
+func serverOf(b []byte) (string, error) {
+	host, port := "", uint64(0)
 	err := compat.Fields(b, func(num protowire.Number, v uint64, data []byte) error {
 		switch num {
-		case 1:
-			r.name = string(data)
-		case 5:
-			r.gzip = v == 2 // COMPRESSION_GZIP
 		case 6:
 			host = string(data)
 		case 7:
 			port = v
-		case 10:
-			r.limit = int(v)
-		case 11:
-			service = string(data)
-		case 12:
-			method = string(data)
-		case 13:
-			kind = v
-		case 15:
-			return r.header(data)
-		case 16:
-			return compat.Fields(data, func(num protowire.Number, _ uint64, data []byte) error { // Any
-				if num == 2 {
-					r.messages[len(r.messages)-1] = data
-				} else {
-					r.messages = append(r.messages, nil)
-				}
-				return nil
-			})
-		case 17:
-			r.timeout = time.Duration(v) * time.Millisecond
-		case 18:
-			r.delay = time.Duration(v) * time.Millisecond
-		case 19:
-			return compat.Fields(data, func(num protowire.Number, v uint64, _ []byte) error {
-				switch num {
-				case 1:
-					r.cancelBefore = true
-				case 2:
-					r.cancelAfter = time.Duration(v) * time.Millisecond
-				case 3:
-					r.cancelAfterResponses = int(v)
-				}
-				return nil
-			})
 		}
 		return nil
 	})
-	r.addr = net.JoinHostPort(host, fmt.Sprint(port))
-	r.method = "/" + service + "/" + method
-	r.unary, r.full = kind == 1, kind == 5
-	r.streams = grpc.StreamDesc{ClientStreams: kind == 2 || kind >= 4, ServerStreams: kind >= 3}
-	return r, err
+	return net.JoinHostPort(host, strconv.FormatUint(port, 10)), err
 }
 
-// header takes a Header.
-func (r *request) header(b []byte) error {
-	name := ""
-	return compat.Fields(b, func(num protowire.Number, _ uint64, data []byte) error {
-		if num == 1 {
-			name = string(data)
-		} else {
-			r.headers = append(r.headers, name, string(data))
+// pass gives the requests to a command, each with a gateway in the place of its server.
+func pass(g *gateways, certFile string, pem []byte, command []string) error {
+	c := exec.Command(command[0], command[1:]...)
+	c.Env = append(os.Environ(), "NODE_EXTRA_CA_CERTS="+certFile)
+	c.Stdout, c.Stderr = os.Stdout, os.Stderr
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // never outlives this one
+	in, err := c.StdinPipe()
+	if err != nil {
+		return err
+	}
+	if err := c.Start(); err != nil {
+		return err
+	}
+	err = requests(func(b []byte) error {
+		server, err := serverOf(b)
+		if err != nil {
+			return err
 		}
-		return nil
+		addr, err := g.before(server)
+		if err != nil {
+			return err
+		}
+		host, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			return err
+		}
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			return err
+		}
+		// Of a field that is there twice the last one counts.
+		b = compat.Varint(compat.Field(b, 6, []byte(host)), 7, n)
+		if g.secure {
+			b = compat.Field(b, 8, pem) // server_tls_cert
+		}
+		_, err = in.Write(compat.Sized(b))
+		return err
 	})
+	return errors.Join(err, in.Close(), c.Wait())
 }
 
-// raw is a codec whose messages are their bytes.
-type raw struct{}
+// gateways are before the suite's servers.
+type gateways struct {
+	secure bool
+	cert   *tls.Config
 
-func (raw) Name() string                    { return "proto" }
-func (raw) Marshal(v any) ([]byte, error)   { return *v.(*[]byte), nil }
-func (raw) Unmarshal(b []byte, v any) error { *v.(*[]byte) = append([]byte(nil), b...); return nil }
+	mu      sync.Mutex
+	running map[string]*running // by server
+}
 
-// answer makes the call, and tells the suite.
-func (p *program) answer(r *request) {
-	out := compat.Field(nil, 1, []byte(r.name))
-	if result, err := p.call(r); err != nil {
-		out = compat.Field(out, 3, compat.Field(nil, 1, []byte(err.Error())))
-	} else {
-		out = compat.Field(out, 2, result)
-	}
-	p.out.Lock()
-	defer p.out.Unlock()
-	if _, err := os.Stdout.Write(compat.Sized(out)); err != nil {
-		fmt.Fprintln(os.Stderr, "caller:", err)
+type running struct {
+	gateway *sluice.Gateway
+	addr    string
+}
+
+func (g *gateways) close() {
+	for _, r := range g.running {
+		_ = r.gateway.Close()
 	}
 }
 
-// call makes a call as the suite's own gRPC client does, and returns a ClientResponseResult.
-func (p *program) call(r *request) ([]byte, error) {
-	srv, err := p.server(r.addr)
+// before returns the address of a server's gateway. Pages of any origin may call.
+func (g *gateways) before(server string) (string, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if r := g.running[server]; r != nil {
+		return r.addr, nil
+	}
+	gw, err := sluice.New(sluice.Config{
+		Backends: []sluice.Backend{{Target: server}}, HTTP3: h3.New(h3.Config{}), CORSOrigins: []string{"*"},
+	})
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	ctx, cancel := context.WithCancel(metadata.AppendToOutgoingContext(context.Background(), r.headers...))
-	defer cancel()
-	if r.timeout > 0 {
-		var end context.CancelFunc
-		ctx, end = context.WithTimeout(ctx, r.timeout)
-		defer end()
-	}
-	opts := []grpc.CallOption{grpc.ForceCodec(raw{}), grpc.WaitForReady(true)}
-	if r.gzip {
-		opts = append(opts, grpc.UseCompressor("gzip"))
-	}
-	if r.limit > 0 {
-		opts = append(opts, grpc.MaxCallRecvMsgSize(r.limit))
-	}
-	s, err := srv.client.NewStream(ctx, &r.streams, r.method, opts...)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return result(nil, nil, nil, err, 0), nil
+		return "", err
 	}
-	var payloads [][]byte
-	var failed error
-	receive := func() bool {
-		var m []byte
-		if failed = s.RecvMsg(&m); failed != nil {
-			return false
-		}
-		payloads = append(payloads, m)
-		if len(payloads) == r.cancelAfterResponses {
-			cancel()
-		}
-		return true
+	r := &running{gw, l.Addr().String()}
+	g.running[server] = r
+	if !g.secure {
+		go gw.Serve(l) //nolint:errcheck // ends with the gateway
+		return r.addr, nil
 	}
-	unsent := 0
-	for i, m := range r.messages {
-		time.Sleep(r.delay)
-		if err := s.SendMsg(&m); err != nil {
-			unsent = len(r.messages) - i
-			break
-		}
-		if r.full && !receive() {
-			unsent = len(r.messages) - i - 1
-			break
-		}
+	udp, err := net.ListenPacket("udp", r.addr)
+	if err != nil {
+		return "", err
 	}
-	if r.cancelBefore {
-		cancel()
-	}
-	_ = s.CloseSend()
-	if r.cancelAfter >= 0 {
-		time.AfterFunc(r.cancelAfter, cancel)
-	}
-	for failed == nil && receive() {
-		if !r.streams.ServerStreams {
-			failed = s.RecvMsg(new([]byte)) // the end
-		}
-	}
-	header, _ := s.Header()
-	return result(header, s.Trailer(), payloads, failed, unsent), nil
-}
-
-// result is a ClientResponseResult.
-func result(header, trailer metadata.MD, messages [][]byte, failed error, unsent int) []byte {
-	out := headers(nil, 1, header)
-	for _, m := range messages {
-		payload := []byte{}
-		_ = compat.Fields(m, func(num protowire.Number, _ uint64, data []byte) error {
-			if num == 1 {
-				payload = data
-			}
-			return nil
-		})
-		out = compat.Field(out, 2, payload)
-	}
-	if failed != nil && !errors.Is(failed, io.EOF) {
-		st := status.Convert(failed).Proto()
-		e := compat.Field(compat.Varint(nil, 1, uint64(st.GetCode())), 2, []byte(st.GetMessage()))
-		for _, d := range st.GetDetails() {
-			if b, err := proto.Marshal(d); err == nil {
-				e = compat.Field(e, 3, b)
-			}
-		}
-		out = compat.Field(out, 3, e)
-	}
-	return compat.Varint(headers(out, 4, trailer), 5, uint64(unsent))
-}
-
-func headers(out []byte, num protowire.Number, md metadata.MD) []byte {
-	for name, values := range md {
-		h := compat.Field(nil, 1, []byte(name))
-		for _, v := range values {
-			if strings.HasSuffix(name, "-bin") {
-				v = base64.RawStdEncoding.EncodeToString([]byte(v)) // as the suite wants it
-			}
-			h = compat.Field(h, 2, []byte(v))
-		}
-		out = compat.Field(out, num, h)
-	}
-	return out
+	go gw.ServeTLS(l, g.cert)    //nolint:errcheck // ends with the gateway
+	go gw.ServeQUIC(udp, g.cert) //nolint:errcheck // ends with the gateway
+	return r.addr, nil
 }

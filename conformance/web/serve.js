@@ -1,0 +1,33 @@
+// What pages are made of: a script that esbuild bundles, and a server of a page with it.
+import { createServer } from "node:http";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+
+// The client of web/packages/client gets its peers from this folder: two copies of Connect-ES would not know each other's errors.
+const peers = { name: "peers", setup: (b) => b.onResolve({ filter: /^@(connectrpc|bufbuild)\// }, ({ path, kind, pluginData }) =>
+	pluginData === "peers" ? undefined : b.resolve(path, { kind, resolveDir: import.meta.dirname, pluginData: "peers" })) };
+
+/** bundle makes a script of a file of this folder. */
+export async function bundle(file, options = {}) {
+	const { outputFiles } = await build({
+		entryPoints: [fileURLToPath(new URL(file, import.meta.url))], bundle: true, write: false, format: "iife", target: "es2022", plugins: [peers], ...options,
+	});
+	return outputFiles[0].text;
+}
+
+/** serve serves a page with a script at a port, or at any. */
+export async function serve(script, port = 0) {
+	const server = createServer((request, response) => {
+		const isScript = request.url === "/page.js";
+		response.setHeader("content-type", isScript ? "text/javascript" : "text/html; charset=utf-8");
+		response.end(isScript ? script : `<!doctype html><link rel="icon" href="data:,"><script src="/page.js"></script>`);
+	});
+	await new Promise((resolve, reject) => server.once("error", reject).listen(port, "127.0.0.1", resolve));
+	return {
+		origin: `http://127.0.0.1:${server.address().port}`,
+		close() {
+			server.close();
+			server.closeAllConnections();
+		},
+	};
+}
