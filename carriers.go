@@ -38,7 +38,7 @@ func (g *Gateway) ride(protocols table) table {
 	if pipes != nil {
 		g.riding = append(g.riding, riding{Name: "websocket", Protocol: exchange.PipeMux, URL: cfg.Duplex.Path})
 	}
-	rows := table{g.discovery()}
+	rows := table{g.discovery(), g.elsewhere()}
 	if g.tickets = g.newTickets(); cfg.HTTP3 != nil && pipes != nil {
 		rows = append(rows, row{"tickets", g.tickets.Match, g.tickets})
 	}

@@ -2,8 +2,10 @@ package sluice
 
 import (
 	"crypto/sha256"
+	"net/http"
 	"strings"
 
+	"github.com/sluice-rpc/sluice/internal/blocking"
 	"github.com/sluice-rpc/sluice/internal/carrier/duplex"
 	"github.com/sluice-rpc/sluice/internal/carrier/mux"
 	"github.com/sluice-rpc/sluice/internal/exchange"
@@ -29,6 +31,33 @@ func (g *Gateway) httpDuplex(protocols exchange.Handler) row {
 		g.riding = append(g.riding, riding{Name: "duplex", Protocol: exchange.PipeMux, URL: cfg.Duplex.Path})
 	}
 	return row{"duplex", g.sessions.Match, g.sessions}
+}
+
+// elsewhere is the row of requests that open a pipe for calls of another node. Who has the session of one
+// serves it, whatever else it says.
+func (g *Gateway) elsewhere() row {
+	match := func(head *exchange.RequestHead) bool {
+		path, _, _ := strings.Cut(head.Path, "?")
+		return path == g.cfg.Duplex.Path && g.misdirected(head) != nil && !g.sessions.Has(exchange.Get(head.Fields, "sluice-session"))
+	}
+	answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if m := g.misdirected(&exchange.RequestHead{Fields: []exchange.Field{{Name: exchange.FieldTicket, Value: r.Header.Get(exchange.FieldTicket)}}}); m != nil {
+			w.Header().Set(exchange.FieldNode, m.Node)
+			w.Header().Set("Cache-Control", "no-store")
+			http.Error(w, m.Error(), http.StatusMisdirectedRequest)
+		}
+	})
+	return row{"elsewhere", match, blocking.Handler(answer, blocking.Options{Work: g.work, Stall: g.cfg.Timeouts.Stall})}
+}
+
+// misdirected says which node a request wants, if it is another one.
+func (g *Gateway) misdirected(head *exchange.RequestHead) *exchange.Misdirected {
+	if text := exchange.Get(head.Fields, exchange.FieldTicket); text != "" {
+		if node, other := g.mux.Owner(text); other {
+			return &exchange.Misdirected{Node: node}
+		}
+	}
+	return nil
 }
 
 // messagesOf is what a method's messages are.

@@ -53,6 +53,9 @@ func (g *Gateway) admit(head *exchange.RequestHead) (*exchange.RequestHead, erro
 	if err != nil {
 		return nil, err
 	}
+	if m := g.misdirected(head); m != nil {
+		return nil, m
+	}
 	fields, ok := g.tickets.Redeem(head)
 	if !ok {
 		return nil, errTicket

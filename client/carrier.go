@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+
+	"github.com/sluice-rpc/sluice/internal/exchange"
 )
 
 // A Carrier opens connections to a gateway.
@@ -22,7 +24,39 @@ type Target struct {
 	TLS    *tls.Config // nil is the default
 	Header http.Header // of the request that opens the connection
 
+	// Ticket is that of calls that are to go on, if there are any, and Node the gateway that is known to have them.
+	Ticket, Node string
+
 	dial func(ctx context.Context, network, addr string) (net.Conn, error) // of tests
+}
+
+// Opening is the header of the request that opens a connection on which calls can be resumed: Header, and by what a
+// balancer and the gateway can tell whose calls they are.
+func (t *Target) Opening() http.Header {
+	h := t.Header.Clone()
+	if h == nil {
+		h = http.Header{}
+	}
+	if t.Ticket != "" {
+		h.Set(exchange.FieldTicket, t.Ticket)
+	}
+	if t.Node != "" {
+		h.Set(exchange.FieldNode, t.Node)
+	}
+	return h
+}
+
+// Misdirected is the error of a carrier that has reached a gateway which does not have the calls of the ticket: 421.
+type Misdirected struct{ Node string } // has them
+
+func (m *Misdirected) Error() string { return "another gateway has the calls: " + m.Node }
+
+// CheckDirected returns that error if the answer to an opening request is one.
+func CheckDirected(resp *http.Response) error {
+	if resp.StatusCode != http.StatusMisdirectedRequest {
+		return nil
+	}
+	return &Misdirected{Node: resp.Header.Get(exchange.FieldNode)}
 }
 
 // A Connection is what a carrier has opened: a pipe that carries many calls, or a session in

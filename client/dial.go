@@ -68,7 +68,7 @@ func (c *Client) try() {
 		c.serial++
 		serial := c.serial
 		c.unlock()
-		n, err := c.dial(carrier, serial)
+		n, err := c.reach(carrier, serial)
 		c.mu.Lock()
 		if err == nil && !c.closed && !n.dead {
 			// A connection that breaks before it was of use counts as a failure.
@@ -111,8 +111,35 @@ func (c *Client) unavailable() *status.Status {
 	return status.Newf(codes.Unavailable, "connect to %s: %v", c.target.URL.Host, oneLine(c.failing))
 }
 
+// misdirections is how often the gateway that has the calls is looked for.
+const misdirections = 3
+
+// reach opens a connection to the gateway that has the calls which wait, if there are any. If it is not found,
+// any gateway will do: it says to each call what it knows.
+func (c *Client) reach(carrier Carrier, serial int) (*conn, error) {
+	t := *c.target
+	c.mu.Lock()
+	for _, k := range append(c.tell[:len(c.tell):len(c.tell)], c.waiting...) {
+		if k.epoch > 0 && k.id != "" {
+			t.Ticket = k.ticket
+			break
+		}
+	}
+	c.unlock()
+	for range misdirections {
+		n, err := c.dial(carrier, &t, serial)
+		m, ok := errors.AsType[*Misdirected](err)
+		if !ok || t.Ticket == "" {
+			return n, err
+		}
+		t.Node = m.Node
+	}
+	t.Ticket, t.Node = "", ""
+	return c.dial(carrier, &t, serial)
+}
+
 // dial opens a connection, which is one when the gateway has welcomed us.
-func (c *Client) dial(carrier Carrier, serial int) (*conn, error) {
+func (c *Client) dial(carrier Carrier, t *Target, serial int) (*conn, error) {
 	ctx, cancel := context.WithTimeout(c.ctx, c.cfg.DialTimeout)
 	defer cancel()
 	var hello []exchange.Field
@@ -125,7 +152,7 @@ func (c *Client) dial(carrier Carrier, serial int) (*conn, error) {
 			return nil, err
 		}
 	}
-	opened, err := carrier.Dial(ctx, c.target)
+	opened, err := carrier.Dial(ctx, t)
 	if err != nil {
 		return nil, err
 	}

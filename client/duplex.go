@@ -148,6 +148,11 @@ func (p *duplexPipe) get(ctx context.Context, offset int64) (*http.Response, err
 	if err != nil {
 		return nil, err
 	}
+	if offset == 0 {
+		for name, values := range p.t.Opening() {
+			req.Header[name] = values
+		}
+	}
 	if p.poll {
 		req.Header.Set("Sluice-Poll", "1")
 	}
@@ -156,6 +161,10 @@ func (p *duplexPipe) get(ctx context.Context, offset int64) (*http.Response, err
 		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
+		if err := CheckDirected(resp); err != nil {
+			_ = resp.Body.Close()
+			return nil, err
+		}
 		return nil, answer(resp)
 	}
 	return resp, nil

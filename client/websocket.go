@@ -100,10 +100,7 @@ func cloneTLS(cfg *tls.Config) *tls.Config {
 
 // handshake are the fields of an opening request in either version of HTTP.
 func handshake(t *Target) http.Header {
-	h := t.Header.Clone()
-	if h == nil {
-		h = http.Header{}
-	}
+	h := t.Opening()
 	h.Set("Sec-WebSocket-Version", "13")
 	h.Set("Sec-WebSocket-Protocol", exchange.PipeMux)
 	return h
@@ -118,6 +115,9 @@ func agreed(resp *http.Response) error {
 
 // refused says what a server answered that did not accept.
 func refused(resp *http.Response) error {
+	if err := CheckDirected(resp); err != nil {
+		return err
+	}
 	b, _ := io.ReadAll(io.LimitReader(resp.Body, 512))
 	text := strings.TrimSpace(string(b))
 	if text != "" && isText(strings.ReplaceAll(text, "\n", " ")) {

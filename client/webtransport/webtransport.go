@@ -56,9 +56,12 @@ func open(ctx context.Context, conn *quic.Conn, t *client.Target) (*webtransport
 	if err != nil {
 		return nil, err
 	}
-	resp, s, err := c.Dial(ctx, t.URL.String(), t.Header.Clone())
+	resp, s, err := c.Dial(ctx, t.URL.String(), t.Opening())
 	if err != nil {
 		if resp != nil && (resp.StatusCode < 200 || resp.StatusCode > 299) {
+			if err := client.CheckDirected(resp); err != nil {
+				return nil, err
+			}
 			return nil, fmt.Errorf("the session was refused: %d", resp.StatusCode)
 		}
 		return nil, err

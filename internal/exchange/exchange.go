@@ -207,6 +207,18 @@ func MediaType(contentType string) string {
 	return t
 }
 
+// Misdirected says that what a request is about is at another node.
+type Misdirected struct{ Node string }
+
+func (m *Misdirected) Error() string { return "another gateway has it: " + m.Node }
+
+// The fields by which requests that open pipes name what they want to go on with, and answers
+// the node that has it (docs/protocols/duplex.md, "Several servers").
+const (
+	FieldTicket = "sluice-ticket"
+	FieldNode   = "sluice-node"
+)
+
 // ErrBuffers is why a gateway resets a client's exchange with [EnhanceYourCalm], and why
 // others that would have to keep more can't.
 var ErrBuffers = errors.New("the gateway's buffers are full (limits.buffer_bytes)")

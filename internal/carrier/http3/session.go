@@ -62,7 +62,7 @@ func isSession(r *http.Request) bool {
 
 // open serves the CONNECT of a session, until the session ends.
 func (s *Server) open(c *conn, w http.ResponseWriter, r *http.Request) {
-	head, status, err := s.admit(r)
+	head, status, err := s.admit(w, r)
 	if err == nil && !c.addSession() {
 		s.cfg.LimitHit("sessions")
 		status, err = http.StatusTooManyRequests, fmt.Errorf("a connection may have %d sessions", maxSessions)
@@ -101,14 +101,19 @@ func (s *Server) open(c *conn, w http.ResponseWriter, r *http.Request) {
 const shutDown = "the gateway has shut down"
 
 // admit decides about a request for a session.
-func (s *Server) admit(r *http.Request) (*exchange.RequestHead, int, error) {
+func (s *Server) admit(w http.ResponseWriter, r *http.Request) (*exchange.RequestHead, int, error) {
 	if s.cfg.Sessions == nil || r.URL.Path != s.cfg.Path {
 		return nil, http.StatusNotFound, errors.New("there are no WebTransport sessions here")
 	}
 	head := blocking.RequestHead(r)
 	if s.cfg.Admit != nil {
 		var err error
-		if head, err = s.cfg.Admit(head); err != nil {
+		head, err = s.cfg.Admit(head)
+		if m, ok := errors.AsType[*exchange.Misdirected](err); ok {
+			w.Header().Set(exchange.FieldNode, m.Node)
+			return nil, http.StatusMisdirectedRequest, err
+		}
+		if err != nil {
 			return nil, http.StatusForbidden, err
 		}
 	}
