@@ -2,18 +2,13 @@
 // a session brings bytes both ways, which is all that gRPC needs.
 
 import type { Interceptor, Transport } from "@connectrpc/connect";
-import {
-	readAllBytes,
-	type UniversalClientFn,
-	type UniversalClientRequest,
-	universalClientResponseFromFetch,
-} from "@connectrpc/connect/protocol";
+import { readAllBytes, type UniversalClientFn, universalClientResponseFromFetch } from "@connectrpc/connect/protocol";
 import { createTransport as createGrpcTransport, validateTrailer } from "@connectrpc/connect/protocol-grpc";
 import { createTransport as createGrpcWebTransport } from "@connectrpc/connect/protocol-grpc-web";
-import type { ByteCall } from "./bytes.js";
 import type { Listenable, SessionState } from "./events.js";
+import { sendAll, setStatus } from "./grpc.js";
 import { connect, type Session, type SessionOptions } from "./session.js";
-import { Code, type Status } from "./status.js";
+import { Code } from "./status.js";
 
 /** Way is how a call goes: on the session, which connects if it has to, or by fetch as gRPC-Web. */
 export type Way = "session" | "fetch";
@@ -89,7 +84,7 @@ function createSessionClient(session: Session): UniversalClientFn {
 		// a call that went well, which changes nothing.
 		const call = session.open({ path, headers: header, signal });
 		let failure: unknown; // of the application's messages
-		void send(call, body).catch((err) => {
+		void sendAll(call, body ?? []).catch((err) => {
 			failure = err ?? new Error("the request failed");
 			call.cancel("the client's messages failed");
 		});
@@ -106,30 +101,11 @@ function createSessionClient(session: Session): UniversalClientFn {
 			}
 			if (failure !== undefined) throw failure;
 			const status = await call.status;
-			setStatus(trailer, status);
+			setStatus(trailer, status); // Connect makes errors of it
 			// Else a message that was cut off would be reported in its place.
 			if (status.code !== Code.ok) validateTrailer(trailer, answered);
 		}
 	};
-}
-
-/** send sends the request. It rejects only if the application's messages do. */
-async function send(call: ByteCall, body: UniversalClientRequest["body"]): Promise<void> {
-	for await (const b of body ?? []) {
-		try {
-			await call.write(b);
-		} catch {
-			return; // the call has ended, which receive tells
-		}
-	}
-	call.closeSend();
-}
-
-/** setStatus writes trailers as gRPC has them on the wire, from which Connect makes its errors. */
-function setStatus(trailer: Headers, status: Status): void {
-	status.trailers.forEach((value, name) => trailer.append(name, value));
-	trailer.set("grpc-status", `${status.code}`);
-	if (status.message) trailer.set("grpc-message", encodeURIComponent(status.message));
 }
 
 /** createWholeClient makes an HTTP client of fetch. Requests go as a whole: few browsers can stream them. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { concat } from "./frames.js";
-import { createAssembler, createScanner, encodeMessage } from "./messages.js";
+import { compressedFlag, createAssembler, createScanner, encodeMessage } from "./messages.js";
 
 test("messages: cut anywhere", () => {
 	const messages = [0, 1, 5, 300, 0, 70_000].map((n) => new Uint8Array(n).fill(n % 251));
@@ -34,6 +34,6 @@ test("messages: too large, compressed", () => {
 	large.push(encodeMessage(new Uint8Array(11)).subarray(0, 5));
 	assert.throws(() => large.next(), /11 bytes; the limit is 10/);
 	const compressed = createAssembler(10);
-	compressed.push(encodeMessage(new Uint8Array(1), true));
+	compressed.push(encodeMessage(new Uint8Array(1), compressedFlag));
 	assert.throws(() => compressed.next(), /no encoding/);
 });

@@ -2,7 +2,12 @@
 
 import { concat } from "./frames.js";
 
-const prefixLength = 5;
+/** prefixLength is how many bytes are in front of a message. */
+export const prefixLength = 5;
+
+/** compressedFlag is of a message that is compressed, trailerFlag of gRPC-Web's trailers. */
+export const compressedFlag = 0x01;
+export const trailerFlag = 0x80;
 
 /** A Scanner follows messages in bytes that are cut anywhere. */
 export interface Scanner {
@@ -39,9 +44,9 @@ export function createScanner(): Scanner {
 }
 
 /** encodeMessage puts the prefix in front of a message. */
-export function encodeMessage(message: Uint8Array, compressed = false): Uint8Array {
+export function encodeMessage(message: Uint8Array, flags = 0): Uint8Array {
 	const b = new Uint8Array(prefixLength + message.length);
-	b[0] = compressed ? 1 : 0;
+	b[0] = flags;
 	new DataView(b.buffer).setUint32(1, message.length);
 	b.set(message, prefixLength);
 	return b;
