@@ -27,14 +27,18 @@ func (g *Gateway) ride(protocols table) table {
 	for i, name := range cfg.WebSocket.Metadata {
 		metadata[i] = strings.ToLower(name)
 	}
-	g.socket = websocket.New(websocket.Options{
+	o := websocket.Options{
 		Pipes: pipes, Path: cfg.Duplex.Path, Calls: protocols,
 		Method:   func(path string) bool { _, ok := backend.Service(path); return ok },
 		Metadata: metadata, MaxMessage: cfg.Limits.MessageBytes, MaxHeader: cfg.Limits.HeaderBytes, MaxCalls: cfg.Limits.StreamsPerConn,
 		Ratio: cfg.Limits.DecompressionRatio, Abuse: cfg.Limits.ConnAbuse, Header: cfg.Timeouts.Header, Idle: cfg.Timeouts.Idle,
 		Ping: cfg.WebSocket.Ping, PingTimeout: cfg.WebSocket.PingTimeout, Compression: !cfg.WebSocket.NoCompression, Reserve: g.budget.Reserve,
 		LimitHit: g.metrics.LimitHit,
-	})
+	}
+	if pipes != nil {
+		o.Raw = func(method string) (exchange.Handler, int, string) { return g.sessions.Raw(method) } // made below
+	}
+	g.socket = websocket.New(o)
 	if pipes != nil {
 		g.riding = append(g.riding, riding{Name: "websocket", Protocol: exchange.PipeMux, URL: cfg.Duplex.Path})
 	}

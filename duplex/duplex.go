@@ -5,7 +5,8 @@
 // A client comes by one of
 //
 //   - a WebSocket, whose binary messages are the bytes (how they are cut means nothing), over HTTP/1.1, and over HTTP/2 where
-//     the server has extended CONNECT (RFC 8441);
+//     the server has extended CONNECT (RFC 8441). One that offers the subprotocol sluice.raw ends its direction
+//     with a text message, and says what it has taken (docs/protocols/websocket.md);
 //   - plain HTTP requests, one GET down and POSTs up, over any version of HTTP
 //     (docs/protocols/http2-duplex.md). The npm package http2-duplex is a client of them, as it comes.
 //

@@ -15,6 +15,16 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
+// Raw returns who takes the bytes of a raw session of a method, as the pipe that other carriers
+// have for it, or the HTTP status and the reason of a refusal.
+func (s *Server) Raw(method string) (h exchange.Handler, status int, reason string) {
+	h, bad := s.raw(method)
+	if bad != nil {
+		return nil, bad.status, bad.text
+	}
+	return h, 0, ""
+}
+
 // raw returns who takes the pipe of a raw session.
 func (s *Server) raw(method string) (exchange.Handler, *refusal) {
 	if s.o.Calls == nil || s.o.Types == nil {
@@ -226,7 +236,7 @@ func (c *rawAnswer) Credit(n int) {
 // fail ends the pipe with a status.
 func (c *rawAnswer) fail(st rpc.Status) {
 	if !c.over.Swap(true) {
-		c.response.Reset(exchange.InternalError, errors.New(st.Code.String()+": "+st.Message))
+		c.response.Reset(exchange.InternalError, st)
 	}
 }
 

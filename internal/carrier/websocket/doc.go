@@ -3,7 +3,8 @@
 // (package exchange, "WebSockets"). What is spoken on it goes by its subprotocol:
 //
 //   - sluice.v1 is a pipe ([exchange.PipeMux]): its bytes are those of the binary messages,
-//     one after the other (docs/protocols/websocket.md);
+//     one after the other (docs/protocols/websocket.md); sluice.raw is one for applications, with credit
+//     and half-close beside it;
 //   - grpc-websockets is one call of gRPC-Web, and grpc-websockets-multiplex are many
 //     (docs/protocols/grpc-websockets.md).
 //

@@ -23,6 +23,7 @@ func FuzzSocket(f *testing.F) {
 	var e wire.Encoder
 	e.Client = true
 	f.Add(uint8(0), e.Close(e.Ping(e.Message(nil, wire.Binary, []byte("abc")), []byte("x")), 1000, ""), uint8(3), true)
+	f.Add(uint8(3), e.Message(e.Message(e.Message(nil, wire.Binary, []byte("abc")), wire.Text, []byte("end")), wire.Text, []byte("12")), uint8(1), true)
 	f.Add(uint8(1), e.Message(e.Message(nil, wire.Binary, []byte("a: b")), wire.Text, []byte("x")), uint8(2), true)
 	f.Fuzz(func(t *testing.T, kind uint8, data []byte, piece uint8, raw bool) {
 		var input []byte
@@ -47,13 +48,16 @@ func converse(t *testing.T, kind uint8, input []byte, piece int) (said string) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDialer(t, exchangetest.Script{})
 		d.split = max(1, piece)
-		switch kind % 3 {
+		switch kind % 4 {
 		case 0:
 			d.dial("h2", path, Pipe)
 		case 1:
 			d.dial("h2", "/a.B/C", Calls)
 		case 2:
 			d.dial("h2", "/a.B/C", Multiplexed)
+		case 3:
+			d.o.Plain = true
+			d.dial("h2", path, Raw)
 		}
 		d.feed(bytes.Clone(input))
 		d.q.End(nil)

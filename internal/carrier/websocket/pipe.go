@@ -1,21 +1,36 @@
 package websocket
 
 import (
+	"errors"
+	"strconv"
+	"sync/atomic"
+
 	"github.com/sluice-rpc/sluice/internal/exchange"
 	wire "github.com/sluice-rpc/sluice/internal/wire/websocket"
 	"github.com/sluice-rpc/sluice/rpc"
 )
 
-// A pipe is the session of sluice.v1: the bytes of binary messages, one after the other.
+// A pipe is the session of sluice.v1: the bytes of binary messages, one after the other. Where
+// the bytes are raw, so that nothing in them is about flow, the client's text messages are:
+// how many bytes it has taken, and that its direction has ended.
 type pipe struct {
 	stream
+	to      exchange.Handler
 	head    exchange.RequestHead
 	refused *rpc.Status
+	raw     bool
+
+	// Of the text that comes.
+	isText bool
+	have   int
+	text   [maxText]byte
+	half   bool // the client's direction has ended
+
+	untaken atomic.Int64 // bytes that were sent, and not taken by the client's application
 }
 
-func newPipe(k *socket, head exchange.RequestHead, refused *rpc.Status) *pipe {
-	return &pipe{stream: stream{k: k}, head: head, refused: refused}
-}
+// maxText is the length of the longest text message of raw bytes: a number.
+const maxText = 10
 
 func (p *pipe) open() {
 	if p.refused != nil {
@@ -24,25 +39,71 @@ func (p *pipe) open() {
 		p.k.flush()
 		return
 	}
-	p.start(p.k.s.o.Pipes, &p.head, (*fromPipe)(p))
+	p.start(p.to, &p.head, (*fromPipe)(p))
 	p.head = exchange.RequestHead{}
 }
 
-var errText = &wire.Error{Code: wire.UnsupportedData, Reason: "messages have to be binary"}
+var (
+	errText  = &wire.Error{Code: wire.UnsupportedData, Reason: "messages have to be binary"}
+	errWord  = &wire.Error{Code: wire.UnsupportedData, Reason: "text messages are a number of bytes, or end"}
+	errTaken = &wire.Error{Code: wire.ProtocolError, Reason: "more bytes were taken than sent"}
+	errHalf  = &wire.Error{Code: wire.ProtocolError, Reason: "bytes after the end of their direction"}
+)
 
 func (p *pipe) begin(op wire.Opcode) error {
-	if op == wire.Text {
+	p.isText, p.have = op == wire.Text, 0
+	if p.isText && !p.raw {
 		return errText
 	}
 	return nil
 }
 
 func (p *pipe) data(b []byte) error {
-	p.stream.data(b)
+	switch {
+	case p.isText && len(b) > len(p.text)-p.have:
+		return errWord
+	case p.isText:
+		p.have += copy(p.text[p.have:], b)
+	case p.half:
+		return errHalf
+	default:
+		p.stream.data(b)
+	}
 	return nil
 }
 
-func (p *pipe) end() error              { return nil }
+func (p *pipe) end() error {
+	if !p.isText {
+		return nil
+	}
+	word := string(p.text[:p.have])
+	if word == "end" {
+		if p.half {
+			return errHalf
+		}
+		p.half = true
+		p.stream.end()
+		return nil
+	}
+	n, err := strconv.ParseUint(word, 10, 31)
+	if err != nil || n == 0 {
+		return errWord
+	}
+	return p.took(int64(n))
+}
+
+// took says that the client's application has taken bytes.
+func (p *pipe) took(n int64) error {
+	if p.untaken.Add(-n) < 0 {
+		return errTaken
+	}
+	if p.enter() {
+		p.request.Credit(int(n))
+		p.leave()
+	}
+	return nil
+}
+
 func (p *pipe) kept() int               { return 0 }
 func (p *pipe) refuse(*wire.Error) bool { return false }
 func (p *pipe) drain()                  {} // who speaks on it says goodbye
@@ -68,9 +129,13 @@ func (p *fromPipe) Head(*exchange.ResponseHead, bool) {}
 
 // Data implements [exchange.Response].
 func (p *fromPipe) Data(b []byte) {
-	k := p.k
+	k, in := p.k, len(b)
+	if p.raw { // the credit is the client's to give
+		p.untaken.Add(int64(in))
+		in = 0
+	}
 	k.mu.Lock()
-	sent := k.message(&p.stream, len(b), b, false)
+	sent := k.message(&p.stream, in, b, false)
 	k.flush()
 	if !sent {
 		p.request.Credit(len(b))
@@ -88,11 +153,15 @@ func (p *fromPipe) End([]exchange.Field) {
 
 // Reset implements [exchange.Response].
 func (p *fromPipe) Reset(code exchange.Code, cause error) {
-	reason := ""
-	if cause != nil {
-		reason = cause.Error()
+	var st rpc.Status
+	switch {
+	case p.raw && errors.As(cause, &st):
+		p.finish(wire.CloseCode(st.Code), st.Message)
+	case cause != nil:
+		p.finish(closeCode(code), cause.Error())
+	default:
+		p.finish(closeCode(code), "")
 	}
-	p.finish(closeCode(code), reason)
 }
 
 func (p *fromPipe) finish(code wire.Code, reason string) {

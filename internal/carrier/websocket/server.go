@@ -14,6 +14,7 @@ import (
 // The subprotocols.
 const (
 	Pipe        = exchange.PipeMux
+	Raw         = "sluice.raw"
 	Calls       = "grpc-websockets"
 	Multiplexed = "grpc-websockets-multiplex"
 )
@@ -24,8 +25,11 @@ type Options struct {
 	Pipes exchange.Handler
 	Path  string
 	// Plain says that what pipes carry is the application's own, so a handshake need not offer
-	// a subprotocol.
+	// a subprotocol, and may offer that of raw bytes.
 	Plain bool
+	// Raw returns who takes the raw bytes of a method, at Path/raw/package.Service/Method, or
+	// the HTTP status and the reason of a refusal. Nil: there are none.
+	Raw func(method string) (h exchange.Handler, status int, reason string)
 	// Calls takes calls of gRPC-Web. Nil: there are none.
 	Calls exchange.Handler
 	// Method says whether a path is that of an RPC, /package.Service/Method.
@@ -83,26 +87,34 @@ func New(o Options) *Server {
 	return &Server{o: o, sockets: map[*socket]struct{}{}}
 }
 
-// offers are what a handshake asks for that is spoken here, by its path.
-func (s *Server) offers(head *exchange.RequestHead) []string {
+// offers are what a handshake asks for that is spoken here, by its path, and the
+// method, if it asks for the raw bytes of one.
+func (s *Server) offers(head *exchange.RequestHead) (protocols []string, method string) {
 	path, _, _ := strings.Cut(head.Path, "?")
+	below, under := strings.CutPrefix(path, s.o.Path+rawPath)
 	switch {
+	case s.o.Pipes != nil && path == s.o.Path && s.o.Plain:
+		return []string{Raw, Pipe}, ""
 	case s.o.Pipes != nil && path == s.o.Path:
-		return []string{Pipe}
+		return []string{Pipe}, ""
+	case s.o.Raw != nil && under && strings.HasPrefix(below, "/"):
+		return []string{Raw}, below
 	case s.o.Calls != nil && s.o.Method(path):
-		return []string{Multiplexed, Calls}
+		return []string{Multiplexed, Calls}, ""
 	}
-	return nil
+	return nil, ""
 }
 
-// Match says whether a request is a handshake for this carrier: any at the path of
+const rawPath = "/raw"
+
+// Match says whether a request is a handshake for this carrier: any at the paths of
 // pipes, and by its subprotocol at the path of an RPC.
 func (s *Server) Match(head *exchange.RequestHead) bool {
 	if !head.Handshake() {
 		return false
 	}
-	offers := s.offers(head)
-	if len(offers) == 0 || offers[0] == Pipe {
+	offers, _ := s.offers(head)
+	if len(offers) == 0 || offers[0] != Multiplexed {
 		return len(offers) > 0
 	}
 	for _, p := range wire.Protocols(head.Fields) {
@@ -115,8 +127,9 @@ func (s *Server) Match(head *exchange.RequestHead) bool {
 
 // Start implements [exchange.Handler], for what [Server.Match] takes.
 func (s *Server) Start(head *exchange.RequestHead, response exchange.Response) exchange.Request {
-	handshake := wire.Server{Protocols: s.offers(head)}
-	calls := handshake.Protocols[0] != Pipe
+	offers, method := s.offers(head)
+	handshake := wire.Server{Protocols: offers}
+	calls := offers[0] == Multiplexed
 	if calls && s.o.Compression {
 		handshake.Deflate = &wire.Deflate{}
 	}
@@ -126,8 +139,16 @@ func (s *Server) Start(head *exchange.RequestHead, response exchange.Response) e
 		return &refusal{response: response, why: *bad}
 	case agreed.Protocol == "" && (calls || !s.o.Plain):
 		return &refusal{response: response, why: wire.Refusal{
-			Status: 400, Reason: "a WebSocket at " + s.o.Path + " has to offer the subprotocol " + Pipe,
+			Status: 400, Reason: "a WebSocket here has to offer the subprotocol " + offers[0],
 		}}
+	}
+	to := s.o.Pipes
+	if method != "" {
+		h, status, why := s.o.Raw(method)
+		if h == nil {
+			return &refusal{response: response, why: wire.Refusal{Status: status, Reason: why}}
+		}
+		to = h
 	}
 	k := &socket{s: s, response: response, status: agreed.Status, fields: agreed.Fields, opened: s.o.Now()}
 	k.abuse.Rate = s.o.Abuse
@@ -137,7 +158,10 @@ func (s *Server) Start(head *exchange.RequestHead, response exchange.Response) e
 	h, refused := s.opening(head)
 	if !calls {
 		h.Method, h.Protocol = "CONNECT", Pipe
-		k.session = newPipe(k, h, refused)
+		if method != "" {
+			h.Path, h.Protocol = method, ""
+		}
+		k.session = &pipe{stream: stream{k: k}, to: to, head: h, refused: refused, raw: agreed.Protocol == Raw}
 		return k
 	}
 	h.Method, h.Protocol = "POST", ""
