@@ -211,7 +211,7 @@ func (k *call) open(dst []byte) []byte {
 		dst = fields.AppendField(dst, ":ticket", k.ticket)
 		dst = fields.AppendField(dst, ":epoch", strconv.FormatUint(k.epoch, 10))
 	}
-	if k.lossy != nil && kind == duplex.Headers && k.lane.n.session != nil {
+	if k.lossy != nil && (k.lane.n.session != nil || kind == duplex.Headers && k.id != "") {
 		dst = k.lossy.ask(dst, k)
 	}
 	k.phase = phaseOpen
@@ -329,7 +329,7 @@ func (k *call) takeHeaders(list []exchange.Field) {
 		return
 	}
 	k.got, k.heads = duplex.GotHeaders, true
-	k.lossy.answer(list)
+	k.lossy.answer(list, false)
 	k.header, k.encoding = readMetadata(list), exchange.Get(list, "grpc-encoding")
 	k.readable.Broadcast()
 }

@@ -465,11 +465,25 @@ var cases = map[string]func(t *testing.T, c *client.Client){
 	},
 }
 
+// inTurn is a first carrier once, and then a second one.
+type inTurn struct {
+	client.Carrier
+	then client.Carrier
+}
+
+func (i *inTurn) Dial(ctx context.Context, t *client.Target) (*client.Connection, error) {
+	c, err := i.Carrier.Dial(ctx, t)
+	i.Carrier = i.then
+	return c, err
+}
+
 // Messages that may be lost go in datagrams, and are not doubled and not out of order.
 func TestLossy(t *testing.T) {
 	w := start(t, sluice.Config{})
 	var data atomic.Int64
-	c, err := client.New(w.secure, client.Config{Carriers: []client.Carrier{webtransport.Carrier{}}, TLS: w.trust, Trace: func(f client.Frame) {
+	// It begins where there are no datagrams.
+	carriers := &inTurn{client.WebSocket{}, webtransport.Carrier{}}
+	c, err := client.New(w.secure, client.Config{Carriers: []client.Carrier{carriers}, TLS: w.trust, Trace: func(f client.Frame) {
 		if f.Kind == "DATA" {
 			data.Add(int64(f.Length))
 		}
@@ -504,31 +518,47 @@ func TestLossy(t *testing.T) {
 	if n := reply(); n != 1 {
 		t.Errorf("the first answer has %d bytes", n)
 	}
-	const count = 100
-	before := data.Load()
-	for i := range count {
-		if err := s.Send(ask(2 + i)); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Millisecond)
-	}
-	if err := s.Send(ask(5000)); err != nil { // its answer is too large, and so it comes in DATA
+	c.Cut()
+	if err := s.Send(ask(1)); err != nil {
 		t.Fatal(err)
 	}
-	got, last := 0, 1
-	for last != 5000 {
-		n := reply()
-		if n <= last {
-			t.Errorf("the answer with %d bytes came after that with %d", n, last)
+	if n := reply(); n != 1 {
+		t.Errorf("the first answer after a cut has %d bytes", n)
+	}
+	for range 2 { // once more after a cut
+		const count = 100
+		before := data.Load()
+		for i := range count {
+			if err := s.Send(ask(2 + i)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Millisecond)
 		}
-		last = n
-		got++
-	}
-	if got < count/2 {
-		t.Errorf("%d of %d answers came", got, count)
-	}
-	if n := data.Load() - before; n > 5000+20*150 {
-		t.Errorf("%d bytes went as DATA", n)
+		if err := s.Send(ask(5000)); err != nil { // its answer is too large, and so it comes in DATA
+			t.Fatal(err)
+		}
+		got, last := 0, 1
+		for last != 5000 {
+			n := reply()
+			if n <= last {
+				t.Errorf("the answer with %d bytes came after that with %d", n, last)
+			}
+			last = n
+			got++
+		}
+		if got < count/2 {
+			t.Errorf("%d of %d answers came", got, count)
+		}
+		if n := data.Load() - before; n > 5000+20*150 {
+			t.Errorf("%d bytes went as DATA", n)
+		}
+		c.Cut()
+		if err := s.Send(ask(1)); err != nil { // in DATA again, until the gateway has said that it goes on
+			t.Fatal(err)
+		}
+		if n := reply(); n != 1 {
+			t.Errorf("the first answer after a cut has %d bytes", n)
+		}
 	}
 	if err := s.CloseSend(); err != nil {
 		t.Fatal(err)

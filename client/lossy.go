@@ -13,8 +13,8 @@ import (
 
 // Lossy lets messages of a call be lost, where the carrier has datagrams and the gateway agrees: those that
 // fit into one are sent once, outside of flow control, and none waits for another that was lost. Messages
-// that are older than one that came before are dropped, or, with late, delivered. Without datagrams,
-// and once the call has been resumed, it is a call like any other.
+// that are older than one that came before are dropped, or, with late, delivered. Without datagrams
+// it is a call like any other; one that is resumed has them again where the new carrier does.
 func Lossy(late bool) grpc.CallOption { return lossyOption{late: late} }
 
 type lossyOption struct {
@@ -28,6 +28,7 @@ type lossy struct {
 	conn     *conn // whose datagrams they are; nil before and after
 	number   uint64
 	agreed   bool
+	resumed  bool // RESUMED has said whether there are any, and HEADERS do not count
 	sequence uint64
 	order    duplex.Order
 	came     [][]byte
@@ -45,8 +46,11 @@ const (
 func (y *lossy) ask(dst []byte, k *call) []byte {
 	n := k.lane.n
 	n.number++
-	y.conn, y.number = n, n.number
-	n.lossy[y.number] = k
+	y.number, y.resumed = n.number, false
+	if n.session != nil {
+		y.conn = n
+		n.lossy[y.number] = k
+	}
 	dst = fields.AppendField(dst, ":datagrams", strconv.FormatUint(y.number, 10))
 	if y.late {
 		dst = fields.AppendField(dst, ":datagrams-late", "deliver")
@@ -54,9 +58,10 @@ func (y *lossy) ask(dst []byte, k *call) []byte {
 	return dst
 }
 
-// answer takes HEADERS of the gateway.
-func (y *lossy) answer(list []exchange.Field) {
-	if y != nil && y.conn != nil {
+// answer takes HEADERS of the gateway, or RESUMED.
+func (y *lossy) answer(list []exchange.Field, resumed bool) {
+	if y != nil && y.conn != nil && (resumed || !y.resumed) {
+		y.resumed = resumed
 		y.agreed = exchange.Get(list, ":datagrams") == "1"
 	}
 }

@@ -128,6 +128,7 @@ func (k *call) takeResumed(list []exchange.Field, again bool) error {
 		k.timer.Stop()
 		k.timer = nil
 	}
+	k.lossy.answer(list, true)
 	if !again {
 		k.phase = phaseOpen
 		if err := k.up.Rewind(received); err != nil && state == "live" {

@@ -104,11 +104,12 @@ func (l *link) headers(n uint32, payload []byte) error {
 		c.unregister()
 		return l.refuse(n, rpc.Errorf(rpc.ResourceExhausted, "%d calls run on this connection (limits.streams_per_conn)", l.s.o.MaxCalls))
 	}
-	y := l.s.agree(l.conn, path, list)
-	if y != nil && !l.conn.enlist(y.number, c) {
-		y = nil // another call has the number
-	}
+	y := l.s.agree(l.conn, path, list, c.resumable())
+	number, _ := askedDatagrams(list)
 	c.mu.Lock()
+	if c.epoch == epoch {
+		y.begin(l.conn, number, c)
+	}
 	c.lossy = y
 	c.send.Keep = c.resumable()
 	if c.epoch == epoch { // else somebody has resumed it already

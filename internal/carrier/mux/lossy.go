@@ -17,8 +17,9 @@ import (
 // methods.
 type lossy struct {
 	conn    *connection
-	session exchange.Session // nil once the pipe was lost: what is sent is DATA again
+	session exchange.Session // nil while the pipe has no datagrams, or is lost: what is sent is DATA
 	number  uint64
+	agreed  bool // at some time
 	up      bool // of a method that streams its requests
 	down    bool // the same of responses
 
@@ -36,10 +37,16 @@ type lossy struct {
 // maxLossy is what may wait of datagrams that came. More are dropped.
 const maxLossy = 16 << 10
 
-// agree says what a call can have of the datagrams that its client asks for; nil is nothing.
-func (s *Server) agree(conn *connection, path string, list []exchange.Field) *lossy {
-	n, ok := duplex.ParseNumber(exchange.Get(list, ":datagrams"))
-	if !ok || conn.session == nil || conn.session.MaxDatagram() <= duplex.DatagramOverhead || s.o.Method == nil {
+// askedDatagrams is the number that a client has given to the datagrams of a call, if it asks for them.
+func askedDatagrams(list []exchange.Field) (n uint64, ok bool) {
+	return duplex.ParseNumber(exchange.Get(list, ":datagrams"))
+}
+
+// agree says what a call can have of the datagrams that its client asks for; nil is nothing. A call that can be
+// resumed may have them later where its first pipe has none.
+func (s *Server) agree(conn *connection, path string, list []exchange.Field, resumable bool) *lossy {
+	_, ok := askedDatagrams(list)
+	if !ok || !conn.datagrams() && !resumable || s.o.Method == nil {
 		return nil
 	}
 	m := s.o.Method(path)
@@ -47,9 +54,21 @@ func (s *Server) agree(conn *connection, path string, list []exchange.Field) *lo
 		return nil
 	}
 	return &lossy{
-		conn: conn, session: conn.session, number: n, up: m.ClientStreaming, down: m.ServerStreaming,
+		up: m.ClientStreaming, down: m.ServerStreaming,
 		order: duplex.Order{Late: exchange.Get(list, ":datagrams-late") == "deliver"},
 		scan:  envelope.Scanner{Limit: math.MaxUint32, Encoded: true},
+	}
+}
+
+// datagrams says whether the connection has any.
+func (c *connection) datagrams() bool {
+	return c.session != nil && c.session.MaxDatagram() > duplex.DatagramOverhead
+}
+
+// begin has the datagrams of a session with a number be the call's.
+func (y *lossy) begin(conn *connection, n uint64, of *call) {
+	if y != nil && y.session == nil && conn.datagrams() && conn.enlist(n, of) {
+		y.conn, y.session, y.number, y.agreed = conn, conn.session, n, true
 	}
 }
 
@@ -67,7 +86,7 @@ func (c *connection) enlist(n uint64, of *call) bool {
 	return true
 }
 
-// stop ends datagrams; the rest of the call does without.
+// stop ends datagrams, until they begin anew.
 func (y *lossy) stop() {
 	if y == nil || y.session == nil {
 		return
@@ -141,8 +160,7 @@ func (g *grams) send(next exchange.Request) {
 
 // send makes datagrams of messages where they fit, and gives all else to write.
 func (y *lossy) send(b []byte, write func([]byte)) (g grams) {
-	if !y.down || y.session == nil {
-		y.flush(write)
+	if !y.down {
 		write(b)
 		return g
 	}
@@ -162,7 +180,7 @@ func (y *lossy) send(b []byte, write func([]byte)) (g grams) {
 		}
 		size := messageSize(y.partial)
 		switch {
-		case y.partial[0] != 0 || size > y.session.MaxDatagram()-duplex.DatagramOverhead:
+		case y.session == nil || y.partial[0] != 0 || size > y.session.MaxDatagram()-duplex.DatagramOverhead:
 			y.passing = envelope.PrefixLen + size - len(y.partial)
 			y.flush(write)
 		case len(y.partial) == envelope.PrefixLen+size:
@@ -207,7 +225,7 @@ func (y *lossy) appendAgreed(b []byte) []byte {
 
 // appendSent appends the field of END that says how many there were.
 func (y *lossy) appendSent(b []byte) []byte {
-	if y == nil || !y.down {
+	if y == nil || !y.down || !y.agreed {
 		return b
 	}
 	return fields.AppendField(b, ":datagrams-sent", strconv.FormatUint(y.sequence, 10))

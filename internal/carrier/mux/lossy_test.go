@@ -60,9 +60,7 @@ func lossyCall(t *testing.T, max int, kind rpc.Method, number string, fields ...
 			return &kind
 		}
 	})
-	control := newPeer(t, duplex.CallForm)
-	control.q = nopRequest{}
-	carrier := &fakeSession{control: control, max: max}
+	carrier := &fakeSession{control: control(t), max: max}
 	h := pipeHead
 	x := s.StartSession(&h, carrier).(*Session)
 	p := newPeer(t, duplex.CallForm)
@@ -240,7 +238,72 @@ func TestDatagramsOfTwo(t *testing.T) {
 	x.Done()
 }
 
-// TestDatagramsLost: a call that goes on elsewhere has none any more.
+// TestDatagramsResumed: a call has datagrams again where it goes on, if RESUME asks, and none while it is away.
+func TestDatagramsResumed(t *testing.T) {
+	x, carrier, p, q := lossyCall(t, 1100, bidi, "7", ":call", id)
+	q.Answer(200)
+	q.Send([]byte(message("one") + message("two")[:6]))
+	p.q.Reset(exchange.Disconnected)
+	q.Send([]byte(message("two")[6:] + message("three") + message("four")[:2]))
+	x.Datagram(gram(1, "away"))
+	other := x.s.StartSession(&pipeHead, &fakeSession{control: control(t), max: 1100}).(*Session)
+	elsewhere := other.conn.session.(*fakeSession)
+	resume := func(epoch, received string, fields ...string) *peer {
+		h := pipeHead
+		h.Protocol = exchange.PipeCall
+		p := newPeer(t, duplex.CallForm)
+		p.q = other.Start(&h, p)
+		p.q.Begin()
+		p.send(duplex.Resume, 0, block(append([]string{":call", id, ":ticket", carrier.control.ticket, ":epoch", epoch, ":got", "1", ":received", received}, fields...)...))
+		return p
+	}
+	p2 := resume("2", "0", ":datagrams", "9")
+	if got := p2.got(); !strings.HasPrefix(got, "0 RESUMED :state: live, :got: 1, :received: 0, :datagrams: 1") {
+		t.Errorf("%q", got)
+	}
+	kept := message("two") + message("three")
+	if got := string(p2.data[0]); got != kept {
+		t.Errorf("DATA %q", got)
+	}
+	q.Send([]byte(message("four")[2:]))
+	nine := duplex.Datagram{Number: 9, Sequence: 2, Message: []byte("four")}
+	if got := elsewhere.sent(); len(got) != 1 || got[0] != string(nine.Append(nil)) {
+		t.Errorf("datagrams %q: the sequence goes on", got)
+	}
+	x.Datagram(gram(2, "old session"))
+	other.Datagram(gram(2, "old number"))
+	nine.Message = []byte("up")
+	other.Datagram(nine.Append(nil))
+	if seen := q.Seen(); string(seen.Body) != message("up") {
+		t.Errorf("the backend has got %q", seen.Body)
+	}
+	received := fmt.Sprint(len(kept))
+	p3 := resume("3", received) // does not ask
+	if got := p3.got(); strings.Contains(got, ":datagrams") {
+		t.Errorf("%q", got)
+	}
+	q.Send([]byte(message("five")))
+	q.Finish(ok...)
+	if got := string(p3.data[0]); got != message("five") || elsewhere.sent() != nil {
+		t.Errorf("DATA %q", got)
+	}
+	if got := p3.got(); !strings.HasSuffix(got, "END :datagrams-sent: 2, grpc-status: 0") {
+		t.Errorf("%q", got)
+	}
+	p3.credit(0, len(kept+message("five")), duplex.GotEnd)
+	q.WaitDone(t)
+	x.Done()
+	other.Done()
+}
+
+// control is where a session's own frames go.
+func control(t *testing.T) *peer {
+	p := newPeer(t, duplex.CallForm)
+	p.q = nopRequest{}
+	return p
+}
+
+// TestDatagramsLost: a call that goes on elsewhere, and does not ask, has none any more.
 func TestDatagramsLost(t *testing.T) {
 	x, carrier, p, q := lossyCall(t, 1100, bidi, "7", ":call", id)
 	q.Answer(200)

@@ -107,6 +107,7 @@ func (l *link) resume(n uint32, payload []byte) error {
 		return errField(list, ":got")
 	}
 	a.got = duplex.Mark(got)
+	a.datagrams, a.lossy = askedDatagrams(list)
 	head := l.conn.request("/", list)
 	t, g := l.s.checkTicket(exchange.Get(list, ":ticket"))
 	if g == nil {
@@ -146,6 +147,9 @@ type attachment struct {
 	got      duplex.Mark
 	received uint64
 	again    bool // HEADERS again: the client sends from the start
+
+	datagrams uint64 // their number, if lossy asks for them
+	lossy     bool
 }
 
 // attach has a call go on on another link.
@@ -196,7 +200,12 @@ func (c *call) attach(a attachment) *gone {
 	}
 	b := fields.AppendField(nil, ":state", state)
 	b = fields.AppendField(b, ":got", strconv.Itoa(int(c.got())))
-	c.resumed = fields.AppendField(b, ":received", strconv.FormatUint(c.recv.Received(), 10))
+	b = fields.AppendField(b, ":received", strconv.FormatUint(c.recv.Received(), 10))
+	if a.lossy {
+		c.lossy.begin(a.link.conn, a.datagrams, c)
+		b = c.lossy.appendAgreed(b)
+	}
+	c.resumed = b
 	c.creditDue = true
 	c.sentHead = a.got >= duplex.GotHeaders
 	acknowledged := a.got == duplex.GotEnd && c.end != nil
@@ -212,6 +221,7 @@ func (c *call) attach(a attachment) *gone {
 	c.link, c.n = a.link, a.n
 	if !a.link.attach(c, a.n) { // it was cut meanwhile
 		c.link = nil
+		c.lossy.stop()
 	}
 	away := c.link == nil
 	c.wake()
@@ -272,7 +282,9 @@ func (c *call) register(l *link, text string, list []exchange.Field, head *excha
 	s.mu.Unlock()
 	switch {
 	case running:
-		g := s.attach(id, session, head, attachment{link: l, n: c.n, epoch: epoch, again: true})
+		a := attachment{link: l, n: c.n, epoch: epoch, again: true}
+		a.datagrams, a.lossy = askedDatagrams(list)
+		g := s.attach(id, session, head, a)
 		if g != nil {
 			l.goneFor(c.n, g)
 		}
