@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,17 +15,25 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sluice-rpc/sluice/conformance/internal/gateway"
 )
 
 // exampleCases is how many cases web/examples.test.js has.
-const exampleCases = 4
+const exampleCases = 8
 
 // TestExamples starts each example by the command that its page begins with, on a free port, and looks
 // in Chromium whether it does what the page says.
 func TestExamples(t *testing.T) {
 	chromium, node := installed(t, "chromium"), installed(t, "node")
 	modules(t)
+	proxy, err := gateway.FreeAddr()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(proxy)
 	t.Setenv("PORT", "0")
+	t.Setenv("VITE_PROXY_PORT", port) // of grpcwebproxy, which its page has to know
 	env := append(os.Environ(), "EXAMPLES_CHROMIUM="+chromium)
 	list, err := os.ReadFile("../examples/README.md")
 	if err != nil {
@@ -59,6 +68,16 @@ func TestExamples(t *testing.T) {
 	if n := passes(out); n != exampleCases {
 		t.Errorf("%d cases passed, want %d", n, exampleCases)
 	}
+
+	t.Run("types", func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		c := exec.CommandContext(ctx, "npm", "run", "types")
+		c.Dir, c.WaitDelay = "../examples", 5*time.Second
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+	})
 
 	t.Run("websocket, the player in Go", func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

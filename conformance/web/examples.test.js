@@ -110,3 +110,46 @@ example("mount", "what was there, a call and a stream", async (page) => {
 	await shows(page, "#unary", "SERVING");
 	await shows(page, "#stream", "SERVING");
 });
+
+example("chat", "two windows hear each other, in order", async (ann, ben) => {
+	await ben.getByLabel("Your name").fill("Ben");
+	const say = async (page, text) => {
+		await page.getByLabel("Message").fill(text);
+		await page.keyboard.press("Enter");
+	};
+	// Who is in the room shows when one hears oneself.
+	await say(ben, "Is anybody here?");
+	await shows(ben, "li", "Is anybody here?");
+	await say(ann, "Yes.");
+	for (const page of [ann, ben]) await shows(page, "li", "Ann Yes.");
+	for (let i = 1; i <= 5; i++) await say(i % 2 ? ann : ben, `${i}`);
+	for (const page of [ann, ben]) {
+		await page.locator("li").filter({ hasText: /^(Ann|Ben) [1-5]$/ }).nth(4).waitFor();
+		const heard = (await texts(page, "li")).filter((text) => /^(Ann|Ben) [1-5]$/.test(text));
+		const of = (name) => heard.filter((text) => text.startsWith(name));
+		assert.deepEqual([of("Ann"), of("Ben")], [["Ann 1", "Ann 3", "Ann 5"], ["Ben 2", "Ben 4"]]);
+	}
+});
+
+example("dashboard", "prices come, and are drawn", async (page) => {
+	await page.waitForFunction(() => {
+		const rows = [...document.querySelectorAll("tr")];
+		const points = (row) => row.querySelector("polyline").getAttribute("points")?.split(" ").length ?? 0;
+		return rows.length === 3 && rows.every((row) => points(row) >= 5);
+	});
+	assert.deepEqual(await texts(page, "th"), ["ABC", "DEF", "GHI"]);
+	assert.match((await texts(page, "#ABC td"))[0], /^\d+\.\d\d$/);
+	await shows(page, "#state", "live");
+});
+
+example("http2-duplex", "keys come back", async (page) => {
+	await shows(page, "h1", "Type");
+	await page.keyboard.type("Hello, Sluice");
+	await shows(page, "pre", /^Hello, Sluice$/);
+});
+
+example("grpcwebproxy", "a unary call by fetch, a stream by WebSocket", async (page) => {
+	await shows(page, "#state", "that was all");
+	assert.deepEqual(await texts(page, "#now"), ["Oslo: -3 °C"]);
+	assert.deepEqual(await texts(page, "li"), ["-3 °C", "-2 °C", "-1 °C"]);
+});

@@ -29,6 +29,8 @@ type plugin struct {
 var (
 	goMessages = plugin{[]string{"go", "run", "google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12"}, "paths=source_relative"}
 	goServices = plugin{[]string{"go", "run", "google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.0"}, "paths=source_relative"}
+	connectES  = plugin{[]string{"npm", "exec", "--yes", "--package=@bufbuild/protoc-gen-es@2.17.0", "--", "protoc-gen-es"}, "target=ts"}
+	grpcWeb    = plugin{[]string{"npm", "exec", "--yes", "--package=ts-proto@2.18.0", "--", "protoc-gen-ts_proto"}, "outputClientImpl=grpc-web,esModuleInterop=true"}
 )
 
 // outputs say by which plugin the code of which file comes where.
@@ -36,6 +38,15 @@ var outputs = []struct {
 	file, to string
 	plugin   plugin
 }{
+	{"chat/chat.proto", "chat/chatpb", goMessages},
+	{"chat/chat.proto", "chat/chatpb", goServices},
+	{"chat/chat.proto", "chat/src/gen", connectES},
+	{"dashboard/prices.proto", "dashboard/pricespb", goMessages},
+	{"dashboard/prices.proto", "dashboard/pricespb", goServices},
+	{"dashboard/prices.proto", "dashboard/src/gen", connectES},
+	{"grpcwebproxy/weather.proto", "grpcwebproxy/weatherpb", goMessages},
+	{"grpcwebproxy/weather.proto", "grpcwebproxy/weatherpb", goServices},
+	{"grpcwebproxy/weather.proto", "grpcwebproxy/src/gen", grpcWeb},
 	{"notifications/notifications.proto", "notifications/notificationspb", goMessages},
 	{"notifications/notifications.proto", "notifications/notificationspb", goServices},
 	{"upload/upload.proto", "upload/uploadpb", goMessages},
