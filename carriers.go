@@ -3,6 +3,7 @@ package sluice
 import (
 	"maps"
 	"net"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,15 +40,23 @@ func (g *Gateway) ride(protocols table) table {
 		o.Raw = func(method string) (exchange.Handler, int, string) { return g.sessions.Raw(method) } // made below
 	}
 	g.socket = websocket.New(o)
-	if pipes != nil {
+	sockets := row{"websocket", g.socket.Match, g.socket}
+	if cfg.WebSocket.Disabled {
+		sockets = row{"no websocket", (*exchange.RequestHead).Handshake, blocking.Handler(http.HandlerFunc(noWebSocket), blocking.Options{Work: g.work})}
+	} else if pipes != nil {
 		g.riding = append(g.riding, riding{Name: "websocket", Protocol: exchange.PipeMux, URL: cfg.Duplex.Path})
 	}
 	rows := table{g.discovery(), g.elsewhere()}
 	if g.tickets = g.newTickets(); cfg.HTTP3 != nil && pipes != nil {
 		rows = append(rows, row{"tickets", g.tickets.Match, g.tickets})
 	}
-	rows = append(rows, row{"websocket", g.socket.Match, g.socket}, g.httpDuplex(protocols))
+	rows = append(rows, sockets, g.httpDuplex(protocols))
 	return append(rows, protocols...)
+}
+
+// noWebSocket answers handshakes where there are none (RFC 9220, section 3, has the status).
+func noWebSocket(w http.ResponseWriter, _ *http.Request) {
+	http.Error(w, "there are no WebSockets here: they are switched off", http.StatusNotImplemented)
 }
 
 // ports are those on which a gateway listens, with their schemes.

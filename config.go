@@ -137,6 +137,7 @@ type WebSocket struct {
 	Ping          time.Duration // silence of a client before it is pinged; 15 s
 	PingTimeout   time.Duration // silence after that before it is given up; 15 s
 	NoCompression bool          // permessage-deflate is not agreed to
+	Disabled      bool          // there are none: handshakes are answered with 501
 	// Metadata names fields of the handshake that become metadata of gRPC calls over
 	// WebSocket, besides cookie and authorization. (Those of REST take all.)
 	Metadata []string

@@ -136,3 +136,24 @@ func TestWebSocketDrain(t *testing.T) {
 		t.Errorf("after it: %v", err)
 	}
 }
+
+// TestNoWebSocket: where WebSockets are switched off no handshake is accepted, and nobody is told of one.
+func TestNoWebSocket(t *testing.T) {
+	addr, _ := startGateway(t, sluice.Config{Backends: []sluice.Backend{{Handler: testServer(t)}}, WebSocket: sluice.WebSocket{Disabled: true}})
+	for path, protocol := range map[string]string{
+		"/sluice/v1": "sluice.v1", "/grpc.testing.TestService/FullDuplexCall": "grpc-websockets", "/v1/anything": "chat",
+	} {
+		if status, _, _ := shake(t, addr, path, protocol, ""); status != http.StatusNotImplemented {
+			t.Errorf("%s: %d", path, status)
+		}
+	}
+	r, err := http.Get("http://" + addr + "/.well-known/sluice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err != nil || strings.Contains(string(b), `"websocket"`) || !strings.Contains(string(b), `"duplex"`) {
+		t.Errorf("%s, %v", b, err)
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 )
@@ -83,8 +84,22 @@ func TestGRPCWebProxy(t *testing.T) {
 	until(503)
 	state.SetServingStatus("", grpc_health_v1.HealthCheckResponse_SERVING)
 	until(200)
+	conn, err := grpc.NewClient(fmt.Sprintf("passthrough:///127.0.0.1:%d", port), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close() //nolint:errcheck
+	if _, err := grpc_health_v1.NewHealthClient(conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{}); err != nil {
+		t.Error(err)
+	}
 	if code, body := get("/metrics"); code != 200 || !strings.Contains(body, "sluice_client_connections") {
 		t.Errorf("metrics: %d %s", code, body)
+	}
+	if code, body := get("/debug/requests"); code != 200 || !strings.Contains(body, "grpc.Recv.grpc.health.v1.Health") {
+		t.Errorf("requests: %d %s", code, body)
+	}
+	if code, _ := get("/debug/events"); code != 200 {
+		t.Errorf("events: %d", code)
 	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -93,7 +108,7 @@ func TestGRPCWebProxy(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("it ends with %v", err)
 	}
-	if s := said.String(); !strings.Contains(s, "--use_websockets: no effect") || !strings.Contains(s, "--enable_request_debug: ") {
+	if s := said.String(); strings.Contains(s, "--use_websockets: ") || !strings.Contains(s, "--enable_request_debug: ") {
 		t.Errorf("it says %s", s)
 	}
 }

@@ -31,7 +31,7 @@ func build(c *config.Config, log *slog.Logger, lines io.Writer) (*parts, error) 
 	p := &parts{gateway: sluice.Config{
 		CORSOrigins: c.CORSOrigins, Limits: c.Limits, Timeouts: c.Timeouts, Logger: log,
 		WebSocket: sluice.WebSocket{
-			Ping: c.WebSocket.Ping, PingTimeout: c.WebSocket.PingTimeout, NoCompression: c.WebSocket.Compression == config.Off, Metadata: c.WebSocket.Metadata,
+			Disabled: c.WebSocket.Serve == config.Off, Ping: c.WebSocket.Ping, PingTimeout: c.WebSocket.PingTimeout, NoCompression: c.WebSocket.Compression == config.Off, Metadata: c.WebSocket.Metadata,
 		},
 		AccessLog: lines, AccessLogJSON: c.Log.Format == "json", DisableAccessLog: !c.Log.Calls || c.Log.Level > slog.LevelInfo,
 	}}

@@ -88,14 +88,14 @@ func (w *webProxy) addFlags(f *pflag.FlagSet) {
 	f.StringSliceVar(&w.origins, "allowed_origins", nil, "origins whose pages may call")
 	f.StringSliceVar(&w.headers, "allowed_headers", nil, "fields of a WebSocket's handshake that become metadata")
 
-	f.BoolVar(&w.websockets, "use_websockets", false, "no effect: WebSockets are always served")
+	f.BoolVar(&w.websockets, "use_websockets", false, "serve WebSockets; so it is unless it is set to false")
 	f.DurationVar(&w.ping, "websocket_ping_interval", 0, "silence on a WebSocket before a ping, from 1s; 15s by default")
 	f.Int64Var(&w.readLimit, "websocket_read_limit", 0, "no effect: --backend_max_call_recv_msg_size is the limit")
 	f.StringVar(&w.compression, "websocket_compression_mode", "no_context_takeover", "no_context_takeover, context_takeover (as the first) or disabled")
 
 	f.DurationVar(&w.writeTimeout, "server_http_max_write_timeout", 10*time.Second, "no effect: no call is cut because it is long")
 	f.DurationVar(&w.readTimeout, "server_http_max_read_timeout", 10*time.Second, "no effect: the same")
-	f.BoolVar(&w.debug, "enable_request_debug", false, "serve /metrics")
+	f.BoolVar(&w.debug, "enable_request_debug", false, "serve /metrics, and to this machine /debug/requests and /debug/events")
 	f.BoolVar(&w.healthService, "enable_health_check_service", false, "ask the backend by grpc.health.v1")
 	f.BoolVar(&w.healthEndpoint, "enable_health_endpoint", false, "serve an endpoint of health")
 	f.StringVar(&w.endpointName, "health_endpoint_name", "_health", "its path, without the slash")
@@ -170,7 +170,9 @@ func (w *webProxy) configure(c *config.Config, given func(flag string) bool) (no
 	}
 	note("allowed_headers", "these fields of a WebSocket's handshake become metadata; of other requests all are passed on, as always")
 
-	note("use_websockets", "no effect; WebSockets are always served, and a page's origin is always checked")
+	if given("use_websockets") && !w.websockets {
+		c.WebSocket.Serve = config.Off
+	}
 	switch {
 	case w.ping >= time.Second:
 		c.WebSocket.Ping = w.ping
@@ -189,7 +191,7 @@ func (w *webProxy) configure(c *config.Config, given func(flag string) bool) (no
 	}
 	note("server_http_max_write_timeout", "no effect; a call is never cut because it is long, only where its peer takes nothing (timeouts.stall)")
 	note("server_http_max_read_timeout", "no effect; a head has to come within timeouts.header, and what follows may take its time")
-	note("enable_request_debug", "/metrics has the gateway's own metrics; /debug/requests and /debug/events are not there")
+	note("enable_request_debug", "/metrics has the gateway's own metrics")
 	if c.Origin("admin") == "default" { // a port that grpcwebproxy does not have
 		c.Admin = config.Off
 	}
@@ -282,6 +284,7 @@ func (w *webProxy) adjust(in *instance, p *parts) {
 		})
 	}
 	if w.debug && w.runHTTP { // without that listener it has none either
+		p.gateway.Policies = append(p.gateway.Policies, debugPages(p.gateway.Handlers))
 		p.gateway.Handlers["/metrics"] = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { in.gateway.Metrics().ServeHTTP(rw, r) })
 	}
 }

@@ -107,7 +107,11 @@ func TestWebProxyFlags(t *testing.T) {
 			func(_ *webProxy, c *config.Config) any { return c.CORSOrigins }, []string{"https://a.example", "https://b.example"}, ""}},
 		"allowed_headers": {{[]string{"--allowed_headers=X-Tenant, cookie,*"},
 			func(_ *webProxy, c *config.Config) any { return c.WebSocket.Metadata }, []string{"x-tenant", "cookie"}, "handshake"}},
-		"use_websockets": {{[]string{"--use_websockets=false"}, nil, nil, "always"}, {[]string{"--use_websockets"}, nil, nil, "always"}},
+		"use_websockets": {
+			{[]string{"--use_websockets=false"}, func(_ *webProxy, c *config.Config) any { return c.WebSocket.Serve }, "off", ""},
+			{[]string{"--use_websockets"}, func(_ *webProxy, c *config.Config) any { return c.WebSocket.Serve }, "on", ""},
+			{nil, func(_ *webProxy, c *config.Config) any { return c.WebSocket.Serve }, "on", ""},
+		},
 		"websocket_ping_interval": {
 			{[]string{"--websocket_ping_interval=2s"}, func(_ *webProxy, c *config.Config) any { return c.WebSocket.Ping }, 2 * time.Second, ""},
 			{[]string{"--websocket_ping_interval=10ms"}, func(_ *webProxy, c *config.Config) any { return c.WebSocket.Ping }, 15 * time.Second, "15s"},
@@ -120,7 +124,7 @@ func TestWebProxyFlags(t *testing.T) {
 		},
 		"server_http_max_write_timeout": {{[]string{"--server_http_max_write_timeout=1h"}, nil, nil, "never cut"}},
 		"server_http_max_read_timeout":  {{[]string{"--server_http_max_read_timeout=1h"}, nil, nil, "timeouts.header"}},
-		"enable_request_debug":          {{[]string{"--enable_request_debug"}, paths, "/metrics", "/debug/requests"}},
+		"enable_request_debug":          {{[]string{"--enable_request_debug"}, paths, "/debug/events /debug/requests /metrics", "own metrics"}},
 		"enable_health_check_service": {{[]string{"--enable_health_check_service"},
 			func(_ *webProxy, c *config.Config) any { return one(c).HealthCheck }, true, ""}},
 		"enable_health_endpoint": {{[]string{"--enable_health_endpoint"}, paths, "/_health", ""}},
@@ -174,6 +178,7 @@ func paths(w *webProxy, _ *config.Config) any {
 	for path := range p.gateway.Handlers {
 		all = append(all, path)
 	}
+	slices.Sort(all)
 	return strings.Join(all, " ")
 }
 
@@ -218,5 +223,22 @@ func TestArgs(t *testing.T) {
 		if got := strings.Join(Args(strings.Fields(c.argv)), " "); got != c.want {
 			t.Errorf("%s: %q, want %q", c.argv, got, c.want)
 		}
+	}
+}
+
+// Names that clients make up are not kept without bound.
+func TestFamilies(t *testing.T) {
+	var f families
+	if got := f.of("/a.B/C"); got != "grpc.Recv.a.B" {
+		t.Error(got)
+	}
+	for i := range 2 * maxFamilies {
+		f.of(fmt.Sprintf("/s%d/M", i))
+	}
+	if got := f.of("/another/M"); got != "grpc.Recv" || len(f.names) != maxFamilies {
+		t.Errorf("%s, %d names", got, len(f.names))
+	}
+	if got := f.of("/a.B/D"); got != "grpc.Recv.a.B" {
+		t.Error(got)
 	}
 }

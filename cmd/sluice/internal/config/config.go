@@ -56,6 +56,7 @@ type ClientTLS struct {
 
 // WebSocket is how calls over WebSocket are looked after.
 type WebSocket struct {
+	Serve             string // "on" or "off"
 	Ping, PingTimeout time.Duration
 	Compression       string // "on" or "off"
 	Metadata          []string

@@ -55,6 +55,8 @@ func (c *Config) Settings() []Setting {
 		{Key: "cors_origins", Flag: "cors-origin", Arg: "ORIGIN", Value: list(&c.CORSOrigins, checkOrigin),
 			Help: "web origin whose pages may call, as https://app.example.com, or * for all (repeatable)"},
 
+		{Key: "websocket.serve", Default: "on", Value: oneOf(&c.WebSocket.Serve, "on", "off"),
+			Help: "calls over WebSocket: on or off"},
 		{Key: "websocket.ping", Default: "15s", Value: duration(&c.WebSocket.Ping),
 			Help: "silence of a client on a WebSocket before it gets a ping"},
 		{Key: "websocket.ping_timeout", Default: "15s", Value: duration(&c.WebSocket.PingTimeout),
