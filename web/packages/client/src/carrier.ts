@@ -47,6 +47,10 @@ export interface Carrier {
 	readonly form: Form;
 	/** connectMs is how long connect may take until WELCOME has come. */
 	readonly connectMs: number;
+	/** eager says that it is tried beside the first one of several, and not only when that one takes long or has failed. */
+	readonly eager?: boolean;
+	/** Whether its connections have datagrams. */
+	readonly datagrams?: boolean;
 	/**
 	 * connect opens a connection to an endpoint, whose URL is of http or https. The events are of the one pipe in the multiplexed
 	 * form, and of the pipe that only the server writes in the call form.

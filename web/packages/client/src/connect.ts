@@ -23,8 +23,6 @@ export interface SluiceTransportOptions extends SessionOptions {
 	readonly interceptors?: Interceptor[];
 	/** The deadline of calls that give none. */
 	readonly defaultTimeoutMs?: number;
-	/** What calls that go by fetch use, to send cookies with them for example. */
-	readonly fetch?: typeof globalThis.fetch;
 }
 
 /**

@@ -16,6 +16,15 @@ export interface DiscoveredCarrier {
 export interface Discovery {
 	/** Best first. */
 	readonly carriers: readonly DiscoveredCarrier[];
+	/** Carriers that are not for this browser. */
+	readonly avoid: readonly { readonly carrier: string; readonly reason: string }[];
+}
+
+/** A Browser is one, as far as a list of those to be avoided is concerned. */
+export interface Browser {
+	readonly name: "chromium" | "firefox" | "safari";
+	/** As "26.4". */
+	readonly version: string;
 }
 
 /**
@@ -23,7 +32,11 @@ export interface Discovery {
  *
  *     const { carriers } = await discover("https://api.example.com");
  */
-export async function discover(baseUrl: string | URL, signal?: AbortSignal): Promise<Discovery> {
+export async function discover(
+	baseUrl: string | URL,
+	signal?: AbortSignal,
+	fetch = globalThis.fetch,
+): Promise<Discovery> {
 	const url = new URL("/.well-known/sluice", baseUrl);
 	const response = await fetch(url, signal ? { signal } : {});
 	if (!response.ok) throw new Error(`discovery: ${response.status} ${(await response.text()).slice(0, 200)}`);
@@ -47,7 +60,46 @@ export async function discover(baseUrl: string | URL, signal?: AbortSignal): Pro
 			certificates,
 		});
 	}
-	return { carriers };
+	const agent = (globalThis as { navigator?: { userAgent?: string } }).navigator?.userAgent;
+	return { carriers, avoid: avoided(document.avoid, browserOf(agent ?? "")) };
+}
+
+/**
+ * browserOf reads who a browser says that it is. On iOS all are WebKit, and some say a version of their own: what counts is that of
+ * the system, which is WebKit's.
+ */
+export function browserOf(agent: string): Browser | undefined {
+	const ios = /\b(?:iPhone|iPad|iPod)\b.*? OS (\d+(?:_\d+)*)/.exec(agent)?.[1]?.replaceAll("_", ".");
+	const safari = /\bVersion\/(\d+(?:\.\d+)*).* Safari\//.exec(agent)?.[1] ?? ios;
+	const firefox = /\bFirefox\/(\d+(?:\.\d+)*)/.exec(agent)?.[1];
+	const chromium = /\bChrom(?:e|ium)\/(\d+(?:\.\d+)*)/.exec(agent)?.[1];
+	if (firefox) return { name: "firefox", version: firefox };
+	if (chromium) return { name: "chromium", version: chromium };
+	return safari ? { name: "safari", version: safari } : undefined;
+}
+
+/** avoided returns the entries of a list that are about a browser. */
+export function avoided(list: unknown, browser: Browser | undefined): Discovery["avoid"] {
+	const found: { carrier: string; reason: string }[] = [];
+	if (!Array.isArray(list) || !browser) return found;
+	for (const entry of list) {
+		if (!isObject(entry) || typeof entry.carrier !== "string" || entry.browser !== browser.name) continue;
+		const { from, below, reason } = entry;
+		if (typeof from === "string" && compare(browser.version, from) < 0) continue;
+		if (typeof below === "string" && compare(browser.version, below) >= 0) continue;
+		found.push({ carrier: entry.carrier, reason: typeof reason === "string" ? reason : "the gateway says so" });
+	}
+	return found;
+}
+
+/** compare compares versions number by number. */
+function compare(a: string, b: string): number {
+	const [x, y] = [a, b].map((v) => v.split(".").map(Number)) as [number[], number[]];
+	for (let i = 0; i < Math.max(x.length, y.length); i++) {
+		const d = (x[i] ?? 0) - (y[i] ?? 0);
+		if (d !== 0) return d;
+	}
+	return 0;
 }
 
 function isObject(v: unknown): v is Record<string, unknown> {

@@ -3,6 +3,7 @@
 /** A SessionEvent is something that happened to the connection. */
 export type SessionEvent =
 	| { readonly type: "connecting"; readonly carrier: string }
+	| { readonly type: "failed"; readonly carrier: string; readonly reason: string }
 	| { readonly type: "open"; readonly carrier: string; readonly node: string | undefined; readonly resuming: number }
 	| { readonly type: "lost"; readonly reason: string; readonly waiting: number; readonly retryMs: number | undefined }
 	| { readonly type: "goaway"; readonly carrier: string; readonly reason: string };

@@ -40,6 +40,10 @@ export interface Link {
 	readonly carrier: string;
 	/** What the server said last, once the link is open. */
 	readonly welcome: Welcome | undefined;
+	/** The last round trip that was measured. */
+	readonly roundTripMs: number | undefined;
+	/** Whether calls can have datagrams. */
+	readonly datagrams: boolean;
 	/** How many calls there are. */
 	readonly size: number;
 	attach(call: ClientCall): void;
@@ -90,6 +94,7 @@ export function createLink(carrier: Carrier, endpoint: URL, hello: readonly Fiel
 	const owing = new Set<ClientCall>();
 	let connection: Connection | undefined;
 	let owedTimer: ReturnType<typeof setTimeout> | undefined;
+	let roundTripMs: number | undefined;
 	let dead = false;
 
 	const close = (how: Ending, reason?: string): ClientCall[] => {
@@ -188,7 +193,14 @@ export function createLink(carrier: Carrier, endpoint: URL, hello: readonly Fiel
 		},
 		attach: calls.attach,
 		take: calls.take,
-		ping: control.ping,
+		async ping(timeoutMs) {
+			roundTripMs = await control.ping(timeoutMs);
+			return roundTripMs;
+		},
+		get roundTripMs() {
+			return roundTripMs;
+		},
+		datagrams: carrier.datagrams === true,
 		close,
 	};
 }

@@ -1,14 +1,16 @@
 // A session: calls, on one connection at a time, which is made anew when it is lost.
 
-import { type ByteCall, createByteCall, iterate, type Pull } from "./bytes.js";
+import { type ByteCall, createByteCall, type Pull } from "./bytes.js";
 import { type ClientCall, createCallId } from "./call.js";
 import type { Carrier } from "./carrier.js";
 import { createLog } from "./debug.js";
 import { createEmitter, type Listenable, type SessionEvent, type SessionState } from "./events.js";
 import { type Field, fieldsOf } from "./fields.js";
+import { createSingle, type Dialer, type Dialling, type LinkTold } from "./dial.js";
 import { createLink, type Link, type TracedFrame } from "./link.js";
-import { createAssembler, encodeMessage, MessageError } from "./messages.js";
-import { Code, formatTimeout, StatusError, statusOf } from "./status.js";
+import { type Call, messagesOf } from "./message-call.js";
+import { isOffline, watchNetwork } from "./network.js";
+import { Code, formatTimeout, statusOf } from "./status.js";
 
 /** SessionOptions say where the gateway is and how it is reached. */
 export interface SessionOptions {
@@ -35,11 +37,15 @@ export interface SessionOptions {
 	readonly maxMessageBytes?: number;
 	/** Whether events and frames are written to the console, readably. */
 	readonly debug?: boolean;
+	/** What asks the gateway about itself, if it is not the platform's. */
+	readonly fetch?: typeof globalThis.fetch;
 	/** What happens to the connection. */
 	readonly onEvent?: (event: SessionEvent) => void;
 	/** Each frame, for people who look. */
 	readonly onFrame?: (frame: TracedFrame) => void;
 }
+
+export type { Call } from "./message-call.js";
 
 /** CallInit says what is called. */
 export interface CallInit {
@@ -52,14 +58,6 @@ export interface CallInit {
 	readonly timeoutMs?: number | undefined;
 	/** Whether the call goes on when its connection is lost: true if missing. */
 	readonly resumable?: boolean;
-}
-
-/** A Call is a call whose directions are messages, as bytes without a prefix. */
-export interface Call extends Omit<ByteCall, "write" | "bytes"> {
-	/** send sends a message. It resolves when there is room for more, and rejects with a StatusError if the call has ended. */
-	send(message: Uint8Array): Promise<void>;
-	/** The messages of the server. It throws a StatusError at its end unless the status is OK. Leaving a loop early cancels. */
-	readonly messages: AsyncIterable<Uint8Array>;
 }
 
 /** A Session makes calls. It connects when there is one, and as often as it has to. */
@@ -110,15 +108,15 @@ export function connect(options: SessionOptions): Session {
 	const begunAt = new WeakMap<ClientCall, number>();
 	const draining = new Set<Link>(); // have calls, and take no more
 	let current: Link | undefined; // open
-	let next: Link | undefined; // connecting
+	let dialer: Dialer | undefined;
+	let making = false; // the dialer
+	let kept = false; // by the browser, out of sight
 	let retry: ReturnType<typeof setTimeout> | undefined;
 	let failures = 0; // since a connection was of use
 	let useful = false; // a call has got something on the current one
 	let lastError = "";
 	let detachMs = 60_000;
 	let closed = false;
-	let preparing = false;
-
 	let opens = 0;
 	let roundTripMs: number | undefined;
 
@@ -129,12 +127,12 @@ export function connect(options: SessionOptions): Session {
 	};
 
 	const snapshot = (): SessionState => ({
-		phase: closed ? "closed" : current ? "open" : next || preparing ? "connecting" : retry ? "waiting" : "idle",
+		phase: closed ? "closed" : current ? "open" : making || dialer?.dialing ? "connecting" : retry ? "waiting" : "idle",
 		carrier: current?.carrier,
 		roundTripMs: current && roundTripMs,
 		reconnects: Math.max(0, opens - 1),
 		reason: lastError || undefined,
-		offline: (globalThis as { navigator?: { onLine?: boolean } }).navigator?.onLine === false,
+		offline: isOffline(),
 	});
 	let state: SessionState | undefined;
 
@@ -190,41 +188,50 @@ export function connect(options: SessionOptions): Session {
 
 	// Links.
 
+	const ensure = () => {
+		if (closed || kept || current || making || dialer?.dialing || retry || waiting.size === 0) return;
+		void dial();
+	};
+
+	const dial = async () => {
+		const list = carriers;
+		if (!dialer) {
+			making = true;
+			update();
+			let made: Dialer;
+			try {
+				made = await createDialer(list);
+			} catch (err) {
+				making = false;
+				return failed(`the carriers can't be loaded: ${err instanceof Error ? err.message : err}`);
+			}
+			making = false;
+			if (closed) return;
+			if (list !== carriers) return void dial();
+			dialer = made;
+		}
+		dialer.dial();
+		update();
+	};
+
+	/** createDialer loads what one carrier does not need. */
+	const createDialer = async (list: readonly Carrier[] | undefined): Promise<Dialer> => {
+		if (list?.length === 1) return createSingle(list[0] as Carrier, dialling);
+		const [all, { createAuto }] = await Promise.all([list ?? defaults(), import("./auto.js")]);
+		return createAuto(all, dialling);
+	};
+
 	const defaults = async () => (await import("./carriers.js")).defaultCarriers();
 
-	const ensure = () => {
-		if (closed || current || next || retry || preparing || waiting.size === 0) return;
-		void prepare();
-	};
-
-	const prepare = async () => {
-		preparing = true;
-		update();
-		let hello: Field[] = [];
-		let list: readonly Carrier[] = [];
-		try {
-			const { headers } = options;
-			hello = fieldsOf(new Headers(typeof headers === "function" ? await headers() : headers));
-			carriers ??= await defaults();
-			list = carriers;
-		} catch (err) {
-			preparing = false;
-			return failed(`headers: ${err instanceof Error ? err.message : err}`);
-		}
-		preparing = false;
-		if (closed || next) return update();
-		const carrier = list[failures % list.length] as Carrier;
+	const link = (carrier: Carrier, hello: readonly Field[], told: LinkTold): Link => {
 		emit({ type: "connecting", carrier: carrier.name });
-		next = link(carrier, hello);
-	};
-
-	const link = (carrier: Carrier, hello: readonly Field[]): Link => {
 		const made = createLink(carrier, endpoint, hello, {
-			open: () => opened(made),
+			open: told.open,
 			goaway(reason) {
 				emit({ type: "goaway", carrier: carrier.name, reason });
 				if (current !== made) return;
 				current = undefined;
+				dialer?.left(false);
 				drain(made);
 				ensure();
 				update();
@@ -238,7 +245,10 @@ export function connect(options: SessionOptions): Session {
 				release(call, reason);
 				setTimeout(place, firstRetryMs);
 			},
-			lost: (reason, calls) => lost(made, reason, calls),
+			lost(reason, calls) {
+				if (made === current || draining.has(made)) lost(made, reason, calls, true);
+				else told.lost(reason);
+			},
 			trace: trace(() => {
 				useful ||= made === current;
 			}),
@@ -253,14 +263,15 @@ export function connect(options: SessionOptions): Session {
 		options.onFrame?.(frame);
 	};
 
-	const opened = (made: Link) => {
+	const won = (made: Link) => {
 		const before = current;
-		next = undefined;
 		current = made;
 		opens++;
 		useful = false;
-		roundTripMs = undefined;
+		roundTripMs = made.roundTripMs;
 		detachMs = made.welcome?.detach ?? detachMs;
+		clearTimeout(retry);
+		retry = undefined;
 		emit({
 			type: "open",
 			carrier: made.carrier,
@@ -275,7 +286,7 @@ export function connect(options: SessionOptions): Session {
 		}
 		place();
 		update();
-		measure(made, carrierMs).catch(() => {}); // an answer that is missing is an event
+		if (roundTripMs === undefined) measure(made, carrierMs).catch(() => {}); // an answer that is missing is an event
 	};
 
 	const measure = async (made: Link, timeoutMs: number) => {
@@ -293,15 +304,12 @@ export function connect(options: SessionOptions): Session {
 		old.close("cut", "the calls go on elsewhere");
 	};
 
-	const lost = (made: Link, reason: string, calls: readonly ClientCall[]) => {
+	const lost = (made: Link, reason: string, calls: readonly ClientCall[], byItself: boolean) => {
 		for (const call of calls) release(call, reason);
 		draining.delete(made);
-		if (next === made) {
-			next = undefined;
-			return failed(reason);
-		}
 		if (current !== made) return;
 		current = undefined;
+		dialer?.left(byItself);
 		if (useful) failures = 0;
 		else failures++;
 		again(reason, failures <= 1 ? 0 : backoff());
@@ -309,7 +317,36 @@ export function connect(options: SessionOptions): Session {
 
 	const failed = (reason: string) => {
 		failures++;
-		again(reason, failures < (carriers?.length ?? 1) ? 0 : backoff());
+		if (current) return update(); // it was to be another one
+		again(reason, backoff());
+	};
+
+	const dialling: Dialling = {
+		endpoint,
+		fetch: options.fetch,
+		async hello() {
+			const { headers } = options;
+			return fieldsOf(new Headers(typeof headers === "function" ? await headers() : headers));
+		},
+		link,
+		won,
+		failed,
+		attempt(carrier, reason) {
+			emit({ type: "failed", carrier, reason });
+			update();
+		},
+		explain(reason) {
+			if (current) return;
+			lastError = reason;
+			update();
+		},
+		settled: () => queueMicrotask(place),
+		get busy() {
+			return running.size > 0;
+		},
+		get current() {
+			return current;
+		},
 	};
 
 	const again = (reason: string, ms: number) => {
@@ -328,10 +365,7 @@ export function connect(options: SessionOptions): Session {
 	};
 
 	const backoff = () => {
-		const ms = Math.min(
-			lastRetryMs,
-			firstRetryMs * 2 ** Math.min(10, Math.floor((failures - 1) / (carriers?.length ?? 1))),
-		);
+		const ms = isOffline() ? lastRetryMs : Math.min(lastRetryMs, firstRetryMs * 2 ** Math.min(10, failures - 1));
 		return ms * (0.5 + Math.random() / 2);
 	};
 
@@ -380,16 +414,17 @@ export function connect(options: SessionOptions): Session {
 		if (closed) return;
 		leave("the session is closed");
 		closed = true;
+		unwatch();
 		update();
-		for (const [target, type, listener] of listeners) target.removeEventListener(type, listener);
 	};
 
 	/** leave ends the connection, and all calls with it. */
 	const leave = (why: string) => {
 		clearTimeout(retry);
 		retry = undefined;
-		const links = [next, current, ...draining];
-		next = current = undefined;
+		const links = [current, ...draining];
+		dialer?.stop();
+		current = dialer = undefined;
 		draining.clear();
 		for (const l of links) l?.close("leave", why);
 		for (const call of waiting.keys()) unwait(call);
@@ -398,30 +433,35 @@ export function connect(options: SessionOptions): Session {
 		update();
 	};
 
-	// What the platform knows of the network. A page that goes away takes its calls along.
-
-	const probe = () => {
-		update();
+	const wake = () => {
+		kept = false;
 		failures = 0;
 		if (retry) retryNow();
-		else current?.ping(probeMs).catch(() => {}); // an answer that is missing is an event
+		else ensure();
+		current?.ping(probeMs).catch(() => {}); // an answer that is missing is an event
+		update();
 	};
-	const listeners: [EventTarget, string, () => void][] = [];
-	const listen = (target: unknown, type: string, listener: () => void) => {
-		if (!(target instanceof EventTarget)) return;
-		target.addEventListener(type, listener);
-		listeners.push([target, type, listener]);
-	};
-	if (typeof EventTarget !== "undefined") {
-		const { document } = globalThis as { document?: Document };
-		listen(globalThis, "online", probe);
-		listen(globalThis, "offline", update);
-		if (document) {
-			listen(document, "visibilitychange", () => document.visibilityState === "visible" && probe());
-			listen(globalThis, "pagehide", () => leave("the page was closed"));
-		}
-	}
 
+	const unwatch = watchNetwork({
+		wake,
+		changed() {
+			current?.ping(probeMs).catch(() => {});
+			update();
+		},
+		hide(mayComeBack) {
+			if (!mayComeBack) return leave("the page was closed");
+			kept = true; // and its calls with it, for as long as the gateway waits
+			dialer?.stop();
+			dialer = undefined;
+			const reason = "the page was put aside";
+			for (const made of [...draining, current]) if (made) lost(made, reason, made.close("cut", reason), false);
+			clearTimeout(retry);
+			retry = undefined;
+			update();
+		},
+	});
+
+	if (carriers?.length !== 1) createDialer(carriers).catch(() => {}); // loads it beforehand; dial says what goes wrong
 	update();
 	return {
 		addEventListener: emitter.addEventListener,
@@ -440,46 +480,20 @@ export function connect(options: SessionOptions): Session {
 		use(list) {
 			carriers = listOf(list);
 			failures = 0;
-			next?.close("cut", "another carrier was chosen");
-			next = undefined;
+			dialer?.stop();
+			dialer = undefined;
 			clearTimeout(retry);
 			retry = undefined;
-			if (!closed && !preparing) void prepare();
+			if (!closed && !making) void dial();
 		},
 		ping(timeoutMs = probeMs) {
 			return current ? measure(current, timeoutMs) : Promise.reject(new Error("there is no connection"));
 		},
 		cut() {
 			const made = current;
-			if (made) lost(made, `${made.carrier}: cut`, made.close("cut", "cut"));
+			if (made) lost(made, `${made.carrier}: cut`, made.close("cut", "cut"), false);
 		},
 		close,
-	};
-}
-
-/** messagesOf makes a call of messages of one of bytes. */
-function messagesOf({ write, ...call }: ByteCall, pull: Pull, limit: number): Call {
-	const assembler = createAssembler(limit);
-	const next = async () => {
-		try {
-			for (;;) {
-				const message = assembler.next();
-				if (message) return message;
-				const b = pull.pull();
-				if (b) assembler.push(b);
-				else if (!(await pull.wait())) return undefined;
-			}
-		} catch (err) {
-			if (!(err instanceof MessageError)) throw err;
-			const status = statusOf(err.tooLarge ? Code.resourceExhausted : Code.internal, err.message);
-			pull.fail(status);
-			throw new StatusError(status);
-		}
-	};
-	return {
-		...call,
-		send: (message) => write(encodeMessage(message)),
-		messages: iterate(next, call.cancel),
 	};
 }
 

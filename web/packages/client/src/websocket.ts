@@ -39,6 +39,7 @@ export function createWebSocket(options: WebSocketOptions = {}): Carrier {
 		name: "websocket",
 		form: "multiplexed",
 		connectMs: options.connectMs ?? 5000,
+		eager: true,
 		connect(endpoint, events, signal) {
 			const Constructor = options.WebSocket ?? (globalThis.WebSocket as unknown as WebSocketOptions["WebSocket"]);
 			if (!Constructor) throw new TypeError("there is no WebSocket here: give createWebSocket that of npm ws");

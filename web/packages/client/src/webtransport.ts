@@ -47,6 +47,8 @@ export function createWebTransport(options: WebTransportOptions = {}): Carrier {
 		name: "webtransport",
 		form: "call",
 		connectMs: options.connectMs ?? 3000,
+		eager: true,
+		datagrams: true,
 		async connect(endpoint, events, signal) {
 			const Constructor = options.WebTransport ?? globalThis.WebTransport;
 			if (!Constructor) throw new TypeError("there is no WebTransport here, or the page did not come over https");

@@ -1,0 +1,94 @@
+// How a session gets connections: the interface, and what there is to do for one carrier.
+
+import type { Carrier } from "./carrier.js";
+import type { Field } from "./fields.js";
+import type { Link } from "./link.js";
+
+/** A Dialer makes connections, and may find a better one later. */
+export interface Dialer {
+	/** dial makes a connection: won or failed follows. */
+	dial(): void;
+	/** left says that the connection is no more. By itself means that nobody wanted it so. */
+	left(byItself: boolean): void;
+	/** datagrams says that a call wants them. True is: it is worth to wait for won or settled. */
+	datagrams(): boolean;
+	/** stop gives up what is being made. */
+	stop(): void;
+	/** Whether won or failed will follow. */
+	readonly dialing: boolean;
+}
+
+/** A Dialling is what a Dialer needs of its session. */
+export interface Dialling {
+	readonly endpoint: URL;
+	/** What asks the gateway about itself. */
+	readonly fetch: typeof fetch | undefined;
+	/** hello says what HELLO says on a connection that is made now. */
+	hello(): Promise<Field[]>;
+	/** link begins a connection. Open and lost are told until won. */
+	link(carrier: Carrier, hello: readonly Field[], events: LinkTold): Link;
+	/** won hands a connection over, which takes the place of the one that there is. */
+	won(link: Link): void;
+	/** failed says that there is none. */
+	failed(reason: string): void;
+	/** attempt says that one of several could not be made. */
+	attempt(carrier: string, reason: string): void;
+	/** explain says why nothing works, when that is known. */
+	explain(reason: string): void;
+	/** settled says that calls need not wait for datagrams any more. */
+	settled(): void;
+	/** Whether there are calls. */
+	readonly busy: boolean;
+	/** The connection that there is. */
+	readonly current: Link | undefined;
+}
+
+/** LinkTold is what becomes of a link that has not won yet. */
+export interface LinkTold {
+	open(): void;
+	lost(reason: string): void;
+}
+
+/** createSingle makes connections of one carrier. */
+export function createSingle(carrier: Carrier, session: Dialling): Dialer {
+	let turn = 0;
+	let trying: Link | undefined;
+	let dialing = false;
+
+	const dial = async () => {
+		const mine = ++turn;
+		dialing = true;
+		const end = (f: () => void) => {
+			if (mine !== turn) return;
+			dialing = false;
+			trying = undefined;
+			f();
+		};
+		try {
+			const hello = await session.hello();
+			if (mine !== turn) return;
+			const link = session.link(carrier, hello, {
+				open: () => end(() => session.won(link)),
+				lost: (reason) => end(() => session.failed(reason)),
+			});
+			trying = link;
+		} catch (err) {
+			end(() => session.failed(err instanceof Error ? err.message : String(err)));
+		}
+	};
+
+	return {
+		dial: () => void dial(),
+		left() {},
+		datagrams: () => false,
+		stop() {
+			turn++;
+			dialing = false;
+			trying?.close("cut", "another carrier was chosen");
+			trying = undefined;
+		},
+		get dialing() {
+			return dialing;
+		},
+	};
+}
