@@ -36,6 +36,32 @@ const webCases = 134 + 128 + 90
 // and with. The programs are in web; what serves them is a webBackend, since the demo
 // knows no metadata and no details, and the demo where it is enough.
 func TestWeb(t *testing.T) {
+	env := webEnv(t)
+	demo, err := gateway.Serve(gateway.Options{Command: sluice(t), Demo: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(demo.Stop)
+	passed := runWeb(t, []string{"improbable.test.js", "connect-node.test.js", "demo.test.js", "browser.test.js", "grpc-websockets.test.js", "sluice-connect.test.js"},
+		append(env, "WEB_DEMO=http://"+demo.Addr)...)
+	if passed != webCases {
+		t.Errorf("%d cases passed, want %d", passed, webCases)
+	}
+}
+
+// adapterCases is how many cases web/adapters.test.js has.
+const adapterCases = 3*17 + 1
+
+// TestAdapters lets clients of other libraries call on sessions of the TypeScript client, in Node and Chromium.
+func TestAdapters(t *testing.T) {
+	if passed := runWeb(t, []string{"adapters.test.js"}, append(webEnv(t), "WEB_DEMO=none")...); passed != adapterCases {
+		t.Errorf("%d cases passed, want %d", passed, adapterCases)
+	}
+}
+
+// webEnv starts a gateway in front of a webBackend, and returns what tells the programs of it.
+func webEnv(t *testing.T) []string {
+	t.Helper()
 	chromium := installed(t, "chromium")
 	set := schema(t, filepath.Join("..", "cmd", "sluice", "internal", "demo", "demopb"), "demo.proto")
 	page, err := gateway.FreeAddr()
@@ -53,22 +79,16 @@ func TestWeb(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(g.Stop)
-	demo, err := gateway.Serve(gateway.Options{Command: sluice(t), Demo: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(demo.Stop)
+	t.Cleanup(func() {
+		g.Stop()
+		if t.Failed() {
+			t.Logf("sluice:\n%s", g.Output())
+		}
+	})
 	_, port, _ := net.SplitHostPort(page)
-
-	passed := runWeb(t, []string{"improbable.test.js", "connect-node.test.js", "demo.test.js", "browser.test.js", "grpc-websockets.test.js", "sluice-connect.test.js"},
-		"WEB_HTTP=http://"+g.Addr, "WEB_HTTPS=https://"+g.TLSAddr, "WEB_DEMO=http://"+demo.Addr,
-		"WEB_LISTED_PORT="+port, "WEB_SCHEMA="+set, "WEB_CHROMIUM="+chromium)
-	if t.Failed() {
-		t.Logf("sluice:\n%s", g.Output())
-	}
-	if passed != webCases {
-		t.Errorf("%d cases passed, want %d", passed, webCases)
+	return []string{
+		"WEB_HTTP=http://" + g.Addr, "WEB_HTTPS=https://" + g.TLSAddr,
+		"WEB_LISTED_PORT=" + port, "WEB_SCHEMA=" + set, "WEB_CHROMIUM=" + chromium,
 	}
 }
 

@@ -3,14 +3,14 @@ import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
-// The client of web/packages/client gets its peers from this folder: two copies of Connect-ES would not know each other's errors.
-const peers = { name: "peers", setup: (b) => b.onResolve({ filter: /^@(connectrpc|bufbuild)\// }, ({ path, kind, pluginData }) =>
+// The client of web/packages/client gets its peers from this folder: two copies of one would not know each other's errors.
+const peers = { name: "peers", setup: (b) => b.onResolve({ filter: /^(@(connectrpc|bufbuild|protobuf-ts|improbable-eng)\/|nice-grpc-web$)/ }, ({ path, kind, pluginData }) =>
 	pluginData === "peers" ? undefined : b.resolve(path, { kind, resolveDir: import.meta.dirname, pluginData: "peers" })) };
 
-/** bundle makes a script of a file of this folder. */
-export async function bundle(file, options = {}) {
+/** bundle makes a script of a file of this folder, with plugins of esbuild. */
+export async function bundle(file, options = {}, plugins = []) {
 	const { outputFiles } = await build({
-		entryPoints: [fileURLToPath(new URL(file, import.meta.url))], bundle: true, write: false, format: "iife", target: "es2022", plugins: [peers], ...options,
+		entryPoints: [fileURLToPath(new URL(file, import.meta.url))], bundle: true, write: false, format: "iife", target: "es2022", plugins: [peers, ...plugins], ...options,
 	});
 	return outputFiles[0].text;
 }

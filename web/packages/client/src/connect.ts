@@ -3,10 +3,11 @@
 
 import type { Interceptor, Transport } from "@connectrpc/connect";
 import { readAllBytes, type UniversalClientFn, universalClientResponseFromFetch } from "@connectrpc/connect/protocol";
-import { createTransport as createGrpcTransport, validateTrailer } from "@connectrpc/connect/protocol-grpc";
-import { createTransport as createGrpcWebTransport } from "@connectrpc/connect/protocol-grpc-web";
+import { createTransport, validateTrailer } from "@connectrpc/connect/protocol-grpc-web";
 import type { Listenable, SessionState } from "./events.js";
-import { sendAll, setStatus } from "./grpc.js";
+import { encodeFields } from "./fields.js";
+import { metadataOf, sendAll, setStatus } from "./grpc.js";
+import { encodeMessage, trailerFlag } from "./messages.js";
 import { connect, type Session, type SessionOptions } from "./session.js";
 import { Code } from "./status.js";
 
@@ -54,8 +55,8 @@ export function createSluiceTransport(options: SluiceTransportOptions): SluiceTr
 		...(defaultTimeoutMs === undefined ? {} : { defaultTimeoutMs }),
 	};
 	const ways: Record<Way, Transport> = {
-		session: createGrpcTransport({ ...common, httpClient: createSessionClient(session) }),
-		fetch: createGrpcWebTransport({ ...common, httpClient: createWholeClient(options) }),
+		session: createTransport({ ...common, httpClient: createSessionClient(session) }),
+		fetch: createTransport({ ...common, httpClient: createWholeClient(options) }),
 	};
 	return {
 		session,
@@ -74,22 +75,23 @@ export function createSluiceTransport(options: SluiceTransportOptions): SluiceTr
 	};
 }
 
-/** createSessionClient makes what looks like an HTTP client to Connect, and speaks gRPC on the session. */
+/**
+ * createSessionClient makes what looks like an HTTP client to Connect, whose calls go on the session. What comes is given as gRPC-Web, which
+ * calls by fetch need anyway, so that a page has one protocol of Connect's and not two.
+ */
 function createSessionClient(session: Session): UniversalClientFn {
 	return async ({ url, header, body, signal }) => {
 		const path = /\/[^/]+\/[^/]+$/.exec(new URL(url).pathname)?.[0] ?? "";
 		// The deadline is in grpc-timeout already, and Connect's signal is aborted when it is over. It is also aborted after
 		// a call that went well, which changes nothing.
-		const call = session.open({ path, headers: header, signal });
+		const call = session.open({ path, headers: metadataOf(header), signal });
 		let failure: unknown; // of the application's messages
 		void sendAll(call, body ?? []).catch((err) => {
 			failure = err ?? new Error("the request failed");
 			call.cancel("the client's messages failed");
 		});
-		const answered = new Headers(await call.headers);
-		if (!answered.has("content-type")) answered.set("content-type", "application/grpc+proto");
-		const trailer = new Headers();
-		return { status: 200, header: answered, body: receive(), trailer };
+		const answered = await call.headers;
+		return { status: 200, header: answered, body: receive(), trailer: new Headers() };
 
 		async function* receive() {
 			try {
@@ -99,9 +101,10 @@ function createSessionClient(session: Session): UniversalClientFn {
 			}
 			if (failure !== undefined) throw failure;
 			const status = await call.status;
-			setStatus(trailer, status); // Connect makes errors of it
-			// Else a message that was cut off would be reported in its place.
+			const trailer = setStatus(new Headers(), status);
+			// Connect makes an error of it. In a frame, it would be taken for the rest of a message that was cut off.
 			if (status.code !== Code.ok) validateTrailer(trailer, answered);
+			yield encodeMessage(encodeFields(trailer), trailerFlag);
 		}
 	};
 }

@@ -49,6 +49,6 @@ export function setStatus(trailer: Headers, status: Status): Headers {
 export function metadataOf(fields: Iterable<readonly [name: string, value: string]>): Headers {
 	const headers = new Headers();
 	for (const [name, value] of fields) headers.append(name, value);
-	for (const name of ["content-type", "x-grpc-web"]) headers.delete(name);
+	for (const name of ["content-type", "x-grpc-web", "x-user-agent"]) headers.delete(name);
 	return headers;
 }
