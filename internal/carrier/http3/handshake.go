@@ -11,10 +11,11 @@ import (
 	"github.com/quic-go/quic-go"
 )
 
-// Handshakes that are not over: above retryAbove addresses have to be proved.
+// Handshakes that are not over: above retryAbove addresses have to be proved. Behind one address there may be many
+// clients, which all come back at once after a restart.
 const (
 	retryAbove    = 64
-	maxPerAddr    = 64
+	maxPerAddr    = 256
 	maxHandshakes = 1024
 )
 

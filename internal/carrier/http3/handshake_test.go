@@ -116,6 +116,11 @@ func TestHandshakes(t *testing.T) {
 	if !h.suspicious(nil) {
 		t.Error("nothing is suspicious")
 	}
+	for n := retryAbove; n < maxPerAddr; n++ {
+		if !begin(addr("192.0.2.1:%d", n+1)) {
+			t.Fatalf("handshake %d of an address is too many", n)
+		}
+	}
 	if begin(addr("192.0.2.1:%d", 9)) {
 		t.Error("one address has more than its share")
 	}
