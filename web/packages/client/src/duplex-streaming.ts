@@ -47,6 +47,11 @@ export function canStreamRequests(): boolean {
  * streaming POST, or something on the way keeps it until it is whole, uploads are requests of their own.
  */
 export function createStreamingDuplex(options: HttpOptions = {}): Carrier {
+	// A browser that has refused once would refuse, and write it to its console, at each connection: over HTTP/1.1.
+	let refused = !canStreamRequests();
+	const refuse = () => {
+		refused = true;
+	};
 	return {
 		name: "duplex-streaming",
 		form: "multiplexed",
@@ -56,14 +61,17 @@ export function createStreamingDuplex(options: HttpOptions = {}): Carrier {
 			const ending = createEnding(requester, events.closed);
 			signal.addEventListener("abort", () => ending.close("cut"), { once: true });
 			await download(requester, (b) => ending.over || events.data(b), ending.lost);
-			const create = canStreamRequests() ? createStream : createUploader;
-			return connectionOf(create(requester, ending.lost).write, ending.close);
+			const uploader = refused ? createUploader(requester, ending.lost) : createStream(requester, ending.lost, refuse);
+			return connectionOf(uploader.write, ending.close);
 		},
 	};
 }
 
-/** createStream sends what is written in one request, once it is proven that it arrives. */
-function createStream(requester: Requester, lost: (reason: string) => void): Uploader {
+/**
+ * createStream sends what is written in one request, once it is proven that it arrives. It calls refused if such a request
+ * can't be made at all.
+ */
+function createStream(requester: Requester, lost: (reason: string) => void, refused: () => void): Uploader {
 	const abort = new AbortController();
 	let controller: ReadableStreamDefaultController<Bytes> | undefined;
 	let room: (() => void) | undefined;
@@ -116,8 +124,12 @@ function createStream(requester: Requester, lost: (reason: string) => void): Upl
 			if (proven) fail(`the upload was answered with ${response.status}`);
 			else await fallBack();
 		} catch (err) {
-			if (proven) fail(`the upload broke: ${messageOf(err)}`);
-			else await fallBack();
+			if (proven) return fail(`the upload broke: ${messageOf(err)}`);
+			const given = abort.signal.aborted; // up, by fallBack
+			await fallBack();
+			if (given) return;
+			const asked = await requester.request("POST", { "sluice-offset": "0" }).catch(() => undefined);
+			if (asked?.ok) refused(); // it was not the network
 		}
 	};
 

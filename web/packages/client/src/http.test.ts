@@ -245,10 +245,12 @@ test("streaming: bytes that don't arrive are sent in uploads of their own", asyn
 	assert.deepEqual(closed, []);
 });
 
-test("streaming: a browser that refuses it at once", async () => {
-	const { connection, waiting, closed } = await opened(createStreamingDuplex);
+test("streaming: a browser that refuses it at once is not asked again", async () => {
+	let carrier: Carrier | undefined;
+	const { connection, waiting, asked, closed } = await opened((options) => (carrier = createStreamingDuplex(options)));
 	waiting("POST")[0]?.fail();
 	await pass(1);
+	waiting("POST")[0]?.answer(204, null, { "sluice-taken": "0" }); // so the network is not the reason
 	const { write } = connection().pipe ?? assert.fail();
 	void write(bytes(5));
 	await pass(1);
@@ -257,6 +259,32 @@ test("streaming: a browser that refuses it at once", async () => {
 		[bytes(5)],
 	);
 	assert.deepEqual(closed, []);
+
+	const events = { data: () => {}, closed: () => {} };
+	void carrier?.connect(new URL("http://localhost/sluice/v1"), events, new AbortController().signal);
+	await pass(1);
+	const again = asked.length;
+	const down = createDownload();
+	waiting("GET")[0]?.answer(200, down.body);
+	down.send(0x2e);
+	await pass(2);
+	assert.equal(asked.length, again, "an upload before there is something to send");
+});
+
+test("streaming: an upload that breaks with the network is tried again by the next connection", async () => {
+	let carrier: Carrier | undefined;
+	const { waiting } = await opened((options) => (carrier = createStreamingDuplex(options)));
+	waiting("POST")[0]?.fail();
+	await pass(1);
+	waiting("POST")[0]?.fail(); // nothing gets through
+	const events = { data: () => {}, closed: () => {} };
+	void carrier?.connect(new URL("http://localhost/sluice/v1"), events, new AbortController().signal);
+	await pass(1);
+	const down = createDownload();
+	waiting("GET")[0]?.answer(200, down.body);
+	down.send(0x2e);
+	await pass(2);
+	assert.ok(waiting("POST").some((a) => a.body instanceof ReadableStream));
 });
 
 test("long poll: batches are acknowledged, and asked for again when they were lost", async () => {
