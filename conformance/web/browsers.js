@@ -22,8 +22,8 @@ async function launchChromium(executablePath, args) {
 }
 
 /**
- * The browsers by name. Each is launched with the path of its program. A page has goto, evaluate and
- * close as in Playwright, and onResponse(take), which hears {url, protocol} of what it gets.
+ * The browsers by name. Each is launched with the path of its program. A page has goto, evaluate, bringToFront
+ * and close as in Playwright, and onResponse(take), which hears {url, protocol} of what it gets.
  */
 export const browsers = {
 	Chromium: (executablePath, { args = [] } = {}) => launchChromium(executablePath, args),

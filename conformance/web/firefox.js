@@ -112,6 +112,8 @@ async function newPage(bidi) {
 			});
 			await bidi.send("session.subscribe", { events: ["network.responseCompleted"], contexts: [context] });
 		},
+		/** bringToFront ends that timers run late, as they do in pages that are hidden. */
+		bringToFront: () => bidi.send("browsingContext.activate", { context }),
 		close: () => bidi.send("browsingContext.close", { context }),
 	};
 }

@@ -24,8 +24,7 @@ export interface Choice {
 	readonly note: string;
 	/** Why it can't be had, if so. */
 	readonly missing?: string | undefined;
-	/** create makes it anew, for a session of its own. */
-	create(): Carrier;
+	readonly carrier: Carrier;
 }
 
 /** The carriers by name, best first. */
@@ -35,18 +34,21 @@ export const choices: readonly Choice[] = [
 		title: "WebTransport",
 		note: "HTTP/3, a stream for each call",
 		missing: "WebTransport" in globalThis ? undefined : "not in this browser, or not on this address",
-		create: () => createWebTransport({ discover }),
+		carrier: createWebTransport({ discover }),
 	},
-	{ name: "websocket", title: "WebSocket", note: "all calls on one socket", create: () => createWebSocket() },
+	{ name: "websocket", title: "WebSocket", note: "all calls on one socket", carrier: createWebSocket() },
 	{
 		name: "duplex-streaming",
 		title: "HTTP duplex",
 		note: canStreamRequests() ? "a streaming GET, a streaming POST" : "a streaming GET, and POSTs",
-		create: () => createStreamingDuplex(),
+		carrier: createStreamingDuplex(),
 	},
-	{ name: "duplex", title: "HTTP, batched", note: "a streaming GET, and POSTs", create: () => createDuplex() },
-	{ name: "long-poll", title: "Long poll", note: "where answers come whole", create: () => createLongPoll() },
+	{ name: "duplex", title: "HTTP, batched", note: "a streaming GET, and POSTs", carrier: createDuplex() },
+	{ name: "long-poll", title: "Long poll", note: "where answers come whole", carrier: createLongPoll() },
 ];
+
+/** What Automatic chooses from. */
+const automatic = defaultCarriers();
 
 /** titleOf is what the page calls a carrier. */
 export function titleOf(carrier: string): string {
@@ -71,6 +73,7 @@ export interface Watcher {
 export function createConnection(watcher: Watcher): Connection {
 	const transport = createSluiceTransport({
 		baseUrl: location.origin,
+		carriers: automatic,
 		unary: "session",
 		onEvent: watcher.event,
 		onFrame: watcher.frame,
@@ -78,6 +81,6 @@ export function createConnection(watcher: Watcher): Connection {
 	return {
 		transport,
 		client: createClient(Demo, transport),
-		use: (name) => transport.session.use(choices.find((c) => c.name === name)?.create() ?? defaultCarriers()),
+		use: (name) => transport.session.use(choices.find((c) => c.name === name)?.carrier ?? automatic),
 	};
 }

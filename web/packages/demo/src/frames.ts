@@ -1,18 +1,20 @@
 // The log of frames and events, in words.
 
+import { fromBinary, toJsonString } from "@bufbuild/protobuf";
 import type { TracedFrame } from "@sluice-rpc/client";
 import { titleOf, type Watcher } from "./connection.js";
 import { element, follow, make } from "./dom.js";
+import { Demo } from "./gen/demo_pb.js";
 
 const mostLines = 300;
 const mostText = 120; // characters of a line's text
-const previewed = 512; // bytes of DATA whose text is shown
+const previewed = 512; // bytes of DATA whose messages are shown
 
 /** startFrames wires the log. */
 export function startFrames(): Watcher {
 	const list = element("frames-log");
 	const began = performance.now();
-	const methods = new Map<string, string>(); // of calls, by their id
+	const methods = new Map<string, string>(); // of calls, by their id: bounded, as all here
 	const numbers = new Map<number, string>(); // the method of each number on the connection
 	let pending: Node[] = [];
 	let paused = false;
@@ -79,7 +81,8 @@ export function startFrames(): Watcher {
 			const fields = hasFields(frame) ? new TextDecoder().decode(frame.payload).trim().split("\r\n") : [];
 			const noise = ["PING", "PONG", "CREDIT"].includes(frame.kind) ? " noise" : "";
 			const mark = frame.direction === "up" ? "↑" : "↓";
-			add(`${frame.direction}${noise}`, mark, frame.kind, nameOf(frame, fields), describe(frame, fields));
+			const name = nameOf(frame, fields);
+			add(`${frame.direction}${noise}`, mark, frame.kind, name, describe(frame, fields, numbers.get(frame.call)));
 		},
 	};
 }
@@ -90,10 +93,10 @@ const valueOf = (fields: readonly string[], name: string) =>
 	fields.find((f) => f.startsWith(`${name}: `))?.slice(name.length + 2);
 
 /** describe tells what a frame says, but for secrets. */
-function describe({ kind, payload }: TracedFrame, fields: readonly string[]): string {
+function describe({ kind, payload, direction }: TracedFrame, fields: readonly string[], method = ""): string {
 	if (kind === "DATA") {
-		const text = payload.length <= previewed ? preview(payload) : "";
-		return `${payload.length} bytes${text && `  ${text}`}`;
+		const size = `${payload.length} bytes`;
+		return payload.length > previewed ? size : `${size}  ${shorten(messagesOf(payload, method, direction))}`;
 	}
 	if (kind === "CREDIT" && payload.length === 13) {
 		const view = new DataView(payload.buffer, payload.byteOffset);
@@ -103,14 +106,22 @@ function describe({ kind, payload }: TracedFrame, fields: readonly string[]): st
 	return shorten(fields.map((f) => f.replace(secret, "$1: …")).join("  "));
 }
 
-/** preview is what can be read of bytes. */
-function preview(b: Uint8Array): string {
-	const runs = new TextDecoder().decode(b).match(/[\p{L}\p{N}\p{P}\p{S} ]{2,}|[\p{L}\p{N}]/gu) ?? [];
-	const text = runs
-		.map((run) => run.replaceAll("\ufffd", "").trim())
-		.filter(Boolean)
-		.join(" ");
-	return text && `“${shorten(text)}”`;
+/** messagesOf is what gRPC's messages say, if these are whole ones: a frame may also have a piece of one. */
+function messagesOf(b: Uint8Array, method: string, direction: "up" | "down"): string {
+	const found = Demo.methods.find((m) => m.name === method);
+	const schema = direction === "up" ? found?.input : found?.output;
+	const messages: string[] = [];
+	for (let at = 0; schema && at < b.length;) {
+		const length = at + 5 <= b.length ? new DataView(b.buffer, b.byteOffset + at).getUint32(1) : b.length;
+		if (at + 5 + length > b.length) return "";
+		try {
+			messages.push(toJsonString(schema, fromBinary(schema, b.subarray(at + 5, at + 5 + length))));
+		} catch {
+			return "";
+		}
+		at += 5 + length;
+	}
+	return messages.join(" ");
 }
 
 const shorten = (text: string) => (text.length > mostText ? `${text.slice(0, mostText - 1)}…` : text);

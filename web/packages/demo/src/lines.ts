@@ -30,7 +30,8 @@ const words = (name: string) => `{"name":"${name}","text":"hello from ${name}"}`
 
 /** linesOf returns undefined if a language has no such lines. */
 export function linesOf(place: Place, call: CallName, form: FormName, language: Language): Lines | undefined {
-	if (language === "curl") return form === "websocket" ? undefined : { text: curl(place, call, form), note: note(call, form) };
+	if (language === "curl")
+		return form === "websocket" ? undefined : { text: curl(place, call, form), note: note(call, form) };
 	const text = language === "go" ? go(place, call, form) : javascript(place.origin, call, form);
 	const where = language === "javascript" ? " In this page's console, or in a page of yours." : "";
 	return { text, note: note(call, form) + where };
@@ -38,7 +39,9 @@ export function linesOf(place: Place, call: CallName, form: FormName, language: 
 
 function note(call: CallName, form: FormName): string {
 	if (call === "ticker") return "Three ticks, and the end.";
-	return form === "sse" ? "Listens to the chat above, until it is stopped." : "Says something in the chat above, and listens until it is stopped.";
+	return form === "sse"
+		? "Listens to the chat above, until it is stopped."
+		: "Says something in the chat above, and listens until it is stopped.";
 }
 
 function curl({ origin, private: insecure }: Place, call: CallName, form: FormName): string {
@@ -79,7 +82,9 @@ for await (const text of response.body.pipeThrough(new TextDecoderStream())) {
 
 function go({ origin, private: insecure }: Place, call: CallName, form: FormName): string {
 	const url = origin + paths[call];
-	const tls = insecure ? `\thttp.DefaultTransport.(*http.Transport).TLSClientConfig = &tls.Config{InsecureSkipVerify: true} // a certificate for development\n` : "";
+	const tls = insecure
+		? `\thttp.DefaultTransport.(*http.Transport).TLSClientConfig = &tls.Config{InsecureSkipVerify: true} // a certificate for development\n`
+		: "";
 	const imports = (...names: string[]) => names.map((n) => `\t"${n}"\n`).join("");
 	const crypto = insecure ? ["crypto/tls"] : [];
 	const fatal = "\tif err != nil {\n\t\tlog.Fatal(err)\n\t}\n";

@@ -8,7 +8,11 @@ const saidMs = 1500;
 
 /** startLines wires the switches and the button. */
 export function startLines(): void {
-	const chosen: { call: CallName; form: FormName; language: Language } = { call: "ticker", form: "rest", language: "curl" };
+	const chosen: { call: CallName; form: FormName; language: Language } = {
+		call: "ticker",
+		form: "rest",
+		language: "curl",
+	};
 	let certificate = false; // is one that curl does not know
 	const code = element("lines-code");
 
