@@ -2,8 +2,14 @@ import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createSluiceTransport } from "@sluice-rpc/client/connect";
 import { Prices } from "./gen/prices_pb";
 
-const client = createClient(Prices, createSluiceTransport({ baseUrl: location.origin }));
+const transport = createSluiceTransport({ baseUrl: location.origin });
+const client = createClient(Prices, transport);
+
 const state = document.getElementById("state")!;
+transport.addEventListener("state", ({ state: { phase, carrier } }) => {
+	state.textContent = phase === "open" ? `live, over ${carrier}` : phase;
+});
+const problem = document.getElementById("problem")!;
 
 /** createRow makes the line of a symbol, and returns what draws a price. */
 function createRow(symbol: string) {
@@ -30,7 +36,7 @@ async function watch() {
 		let draw = rows.get(symbol);
 		if (!draw) rows.set(symbol, (draw = createRow(symbol)));
 		draw(price);
-		state.textContent = "live";
+		problem.textContent = "";
 	}
 }
 
@@ -42,7 +48,7 @@ for (;;) {
 		break;
 	} catch (err) {
 		const { code, message } = ConnectError.from(err);
-		state.textContent = message;
+		problem.textContent = message;
 		if (code !== Code.Unavailable) break;
 		await new Promise((resolve) => setTimeout(resolve, 1000));
 	}
