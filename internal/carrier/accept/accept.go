@@ -21,8 +21,9 @@ import (
 
 // A Config says where connections go. All fields but Log are required.
 type Config struct {
-	// HTTP1 serves a connection that speaks HTTP/1.1, until it ends.
-	HTTP1 func(net.Conn)
+	// HTTP1 serves a connection that speaks HTTP/1.1. It may return before that ends, which
+	// done tells, once: there is no goroutine that only waits.
+	HTTP1 func(c net.Conn, done func())
 	// HTTP2 serves a connection that speaks HTTP/2 and of which initial was read. It says
 	// whether the connection was ended for abuse.
 	HTTP2 func(c netio.Conn, initial []byte) (abuse bool)
@@ -177,7 +178,12 @@ func (s *Server) Close() {
 func (s *Server) Wait() { s.wg.Wait() }
 
 func (s *Server) serve(raw net.Conn, tlsCfg *tls.Config) {
-	defer s.leave(raw)
+	handed := false
+	defer func() {
+		if !handed {
+			s.leave(raw)
+		}
+	}()
 	if d := s.penalties.wait(raw.RemoteAddr(), time.Now()); d > 0 {
 		s.cfg.LimitHit("conn_penalty")
 		time.Sleep(d)
@@ -219,7 +225,8 @@ func (s *Server) serve(raw net.Conn, tlsCfg *tls.Config) {
 	if len(first) > 0 {
 		c = &replay{Conn: c, first: first}
 	}
-	s.cfg.HTTP1(c)
+	handed = true
+	s.cfg.HTTP1(c, func() { s.leave(raw) })
 }
 
 // sayHTTPS answers a client that speaks HTTP/1.1 where TLS is expected, as net/http
@@ -271,7 +278,9 @@ type replay struct {
 func (r *replay) Read(p []byte) (int, error) {
 	if len(r.first) > 0 {
 		n := copy(p, r.first)
-		r.first = r.first[n:]
+		if r.first = r.first[n:]; len(r.first) == 0 {
+			r.first = nil
+		}
 		return n, nil
 	}
 	return r.Conn.Read(p)

@@ -51,7 +51,13 @@ func newGate(t *testing.T, cfg Config, tlsCfg *tls.Config) *gate {
 		g.took <- k
 		<-k.end
 	}
-	cfg.HTTP1 = func(c net.Conn) { keep(&took{h1: c, end: make(chan struct{})}); c.Close() }
+	cfg.HTTP1 = func(c net.Conn, done func()) {
+		go func() {
+			keep(&took{h1: c, end: make(chan struct{})})
+			c.Close()
+			done()
+		}()
+	}
 	cfg.HTTP2 = func(c netio.Conn, initial []byte) bool {
 		keep(&took{h2: true, conn: c, initial: string(initial), end: make(chan struct{})})
 		c.Close()

@@ -359,7 +359,9 @@ func TestShutdown(t *testing.T) {
 	}
 	late, other := net.Pipe()
 	defer other.Close()
-	g.ServeConn(late) // returns
+	done := make(chan struct{})
+	g.ServeConn(late, func() { close(done) })
+	<-done
 	if _, err := late.Write([]byte("x")); err == nil {
 		t.Error("a connection that came late is open")
 	}
@@ -400,7 +402,7 @@ func TestClose(t *testing.T) {
 		select {
 		case <-ended:
 		case <-time.After(exchangetest.Timeout):
-			t.Fatal("ServeConn does not return")
+			t.Fatal("the end of a connection is not told")
 		}
 	}
 	for end := time.Now().Add(exchangetest.Timeout); runtime.NumGoroutine() > before+5; time.Sleep(10 * time.Millisecond) {

@@ -8,7 +8,7 @@
 //
 // A connection that becomes a WebSocket is taken from net/http, which then forgets it,
 // with all timeouts that concern requests: it may be silent as long as its protocol
-// lets it. Stall still bounds its writes, and ServeConn returns when it ends.
+// lets it. Stall still bounds its writes.
 package http1
 
 import (
@@ -18,8 +18,10 @@ import (
 	"errors"
 	"log"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,12 +45,14 @@ type Config struct {
 type Server struct {
 	srv   http.Server
 	feed  *feed
-	idle  time.Duration
+	idle  time.Duration // until the first byte of a connection
 	head  time.Duration
+	stall time.Duration
 	ended chan struct{}
 
-	once   sync.Once
-	closed chan struct{} // by Close
+	mu     sync.Mutex
+	conns  map[*fed]struct{}
+	closed bool // by Close
 }
 
 // New returns a Server that gives every exchange to h. Close or Shutdown ends it.
@@ -56,8 +60,8 @@ func New(h exchange.Handler, cfg Config) *Server {
 	// Stalls are watched by the connection, which sees every write.
 	o := blocking.Options{Work: cfg.Work, Log: cfg.Logger, Detach: true}
 	s := &Server{
-		feed: &feed{conns: make(chan net.Conn), closed: make(chan struct{}), stall: cfg.Stall},
-		idle: cfg.IdleTimeout, head: cfg.HeaderTimeout, ended: make(chan struct{}), closed: make(chan struct{}),
+		feed: &feed{conns: make(chan net.Conn), closed: make(chan struct{})},
+		idle: cfg.IdleTimeout, head: cfg.HeaderTimeout, stall: cfg.Stall, ended: make(chan struct{}), conns: map[*fed]struct{}{},
 	}
 	s.srv = http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -80,22 +84,25 @@ func (s *Server) run() {
 	_ = s.srv.Serve(s.feed)
 }
 
-// ServeConn serves a connection until it ends. A *tls.Conn has had its handshake.
-func (s *Server) ServeConn(c net.Conn) {
-	f := &fed{Conn: c, stall: s.feed.stall, idle: s.idle, head: s.head, done: make(chan struct{})}
-	select {
-	case s.feed.conns <- f:
-	case <-s.feed.closed:
-		_ = c.Close()
-		return
+// ServeConn serves a connection, and calls done once when it has ended, which may be long
+// after it has returned. A *tls.Conn has had its handshake.
+func (s *Server) ServeConn(c net.Conn, done func()) {
+	f := &fed{Conn: c, s: s, done: done}
+	s.mu.Lock()
+	closed := s.closed
+	if !closed {
+		s.conns[f] = struct{}{}
 	}
-	select {
-	case <-f.done:
-	case <-s.closed:
-		// net/http forgets a connection that it takes while it is being closed.
-		_ = c.Close()
-		<-f.done
+	s.mu.Unlock()
+	if !closed {
+		select {
+		case s.feed.conns <- f:
+			return
+		case <-s.feed.closed:
+		}
 	}
+	_ = c.Close()
+	f.end()
 }
 
 // Shutdown lets the running requests end, takes no new ones, and closes idle
@@ -106,14 +113,21 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// Close ends everything at once.
+// Close ends everything at once. net/http knows neither WebSockets nor a connection that
+// it takes while it is being closed.
 func (s *Server) Close() {
 	_ = s.srv.Close()
-	s.once.Do(func() { close(s.closed) })
+	s.mu.Lock()
+	s.closed = true
+	conns := slices.Collect(maps.Keys(s.conns))
+	s.mu.Unlock()
+	for _, f := range conns {
+		_ = f.Conn.Close()
+	}
 	<-s.ended
 }
 
-// connState lets ServeConn return when net/http lets go of a connection.
+// connState tells of the end of a connection when net/http lets go of it.
 func connState(c net.Conn, state http.ConnState) {
 	switch f := c.(*fed); state {
 	case http.StateClosed:
@@ -138,7 +152,6 @@ type feed struct {
 	conns  chan net.Conn
 	closed chan struct{}
 	once   sync.Once
-	stall  time.Duration
 }
 
 var errClosed = errors.New("http1: closed")
@@ -159,23 +172,30 @@ func (f *feed) Close() error {
 
 func (f *feed) Addr() net.Addr { return &net.TCPAddr{} }
 
-// fed is a connection that somebody waits for. Each of its writes has a deadline.
+// fed is a connection whose end is told. Each of its writes has a deadline.
 //
 // net/http has one deadline for the first byte of a connection and for the rest of its
 // first head. But clients open connections ahead, and a short one would end them just
 // when they are used, so fed waits for the first byte as long as between requests.
 type fed struct {
 	net.Conn
-	idle, head time.Duration
-	begun      bool // a byte has come; there is one reader at a time
-	stall      time.Duration
-	set        time.Time // when the deadline was set last; there is one writer at a time
-	hijacked   atomic.Bool
-	once       sync.Once
-	done       chan struct{}
+	s        *Server
+	done     func()
+	set      time.Time // when the deadline was set last; there is one writer at a time
+	begun    bool      // a byte has come; there is one reader at a time
+	hijacked atomic.Bool
+	ended    atomic.Bool
 }
 
-func (f *fed) end() { f.once.Do(func() { close(f.done) }) }
+func (f *fed) end() {
+	if f.ended.Swap(true) {
+		return
+	}
+	f.s.mu.Lock()
+	delete(f.s.conns, f)
+	f.s.mu.Unlock()
+	f.done()
+}
 
 // Close tells of the end of a WebSocket. That of other connections net/http tells, once
 // their handlers have returned.
@@ -189,10 +209,10 @@ func (f *fed) Close() error {
 
 // Write gives each write a while. A quarter of precision is given up for fewer timers.
 func (f *fed) Write(p []byte) (int, error) {
-	if f.stall > 0 {
-		if now := time.Now(); now.Sub(f.set) > f.stall/4 {
+	if f.s.stall > 0 {
+		if now := time.Now(); now.Sub(f.set) > f.s.stall/4 {
 			f.set = now
-			_ = f.Conn.SetWriteDeadline(now.Add(f.stall))
+			_ = f.Conn.SetWriteDeadline(now.Add(f.s.stall))
 		}
 	}
 	return f.Conn.Write(p)
@@ -203,12 +223,12 @@ func (f *fed) Read(p []byte) (int, error) {
 	if f.begun {
 		return f.Conn.Read(p)
 	}
-	if f.head > 0 {
-		_ = f.Conn.SetReadDeadline(after(f.idle))
+	if f.s.head > 0 {
+		_ = f.Conn.SetReadDeadline(after(f.s.idle))
 	}
 	n, err := f.Conn.Read(p)
-	if f.begun = n > 0; f.begun && f.head > 0 {
-		_ = f.Conn.SetReadDeadline(after(f.head))
+	if f.begun = n > 0; f.begun && f.s.head > 0 {
+		_ = f.Conn.SetReadDeadline(after(f.s.head))
 	}
 	return n, err
 }

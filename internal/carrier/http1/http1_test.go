@@ -63,7 +63,8 @@ func newGate(t *testing.T, cfg Config, script exchangetest.Script) *gate {
 					}
 					c = s
 				}
-				g.ServeConn(c)
+				g.wg.Add(1)
+				g.ServeConn(c, g.wg.Done)
 			})
 		}
 	})
