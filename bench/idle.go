@@ -64,7 +64,7 @@ func (o *options) idle(e *env) (string, error) {
 			return "", fmt.Errorf("idle: %v of %v calls are open, %v wait (%v)\n%s", n, want, held, err, p.process.tail())
 		}
 	}
-	time.Sleep(15 * time.Second) // until what the opening has left behind is given back
+	time.Sleep(30 * time.Second) // until what the opening has left behind is given back, which is looked at every 15 s
 	after, _ := metric(p.admin, "go_goroutines")
 	kib := float64(p.process.rss()-begin) / 1024 / want
 	word := "reached"

@@ -48,7 +48,7 @@ func bench(args []string) error {
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&o.rows, "rows", "", "rows to measure, by comma; default all")
-	flags.StringVar(&o.peers, "peers", "", "peers to measure, by comma; default all that a row has")
+	flags.StringVar(&o.peers, "peers", "", "peers to measure, or parts of pipes and idle-pipes, by comma; default all that a row has")
 	flags.IntVar(&o.rounds, "rounds", 7, "rounds; each measures every peer once")
 	flags.IntVar(&o.threads, "threads", 2, "threads of each proxy")
 	flags.DurationVar(&o.settle, "settle", 500*time.Millisecond, "how long a load runs before it is measured")
@@ -207,6 +207,11 @@ func (o *options) selectPeers(r row) []string {
 		}
 	}
 	return out
+}
+
+// selected says whether a part of a special row is to be measured.
+func (o *options) selected(name string) bool {
+	return o.peers == "" || slices.Contains(strings.Split(o.peers, ","), name)
 }
 
 // buildSluice builds the command of the repository that this directory is in.

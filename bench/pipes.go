@@ -164,6 +164,9 @@ func (o *options) pipes(e *env) (string, error) {
 	defer p.process.stop()
 	var out strings.Builder
 	for _, r := range pipeRows {
+		if !o.selected(r.name) {
+			continue
+		}
 		cpu, rate := make([][]float64, len(r.loads)), make([][]float64, len(r.loads))
 		cpuTo, rateTo := make([][]float64, len(r.loads)), make([][]float64, len(r.loads))
 		for range o.rounds {
@@ -191,18 +194,22 @@ func (o *options) pipes(e *env) (string, error) {
 
 // pipesIdle are calls that do nothing: how many clients, calls of each, and the bar in KiB.
 var pipesIdle = []struct {
+	name           string
 	carrier        client.Carrier
 	clients, calls int
 	bar            float64
 }{
-	{client.WebSocket{}, 10_000, 1, 16},
-	{client.WebSocket{}, 100, 100, 3},
-	{webtransport.Carrier{}, 100, 100, 12},
+	{"websockets", client.WebSocket{}, 10_000, 1, 16},
+	{"multiplexed", client.WebSocket{}, 100, 100, 3},
+	{"webtransport", webtransport.Carrier{}, 100, 100, 12},
 }
 
 func (o *options) idlePipes(e *env) (string, error) {
 	out := "\n### idle-pipes\n\n"
 	for _, row := range pipesIdle {
+		if !o.selected(row.name) {
+			continue
+		}
 		text, err := idleOver(e, row.carrier, row.clients, row.calls, row.bar)
 		if err != nil {
 			return "", fmt.Errorf("idle-pipes, %s: %w", row.carrier.Name(), err)
@@ -245,7 +252,7 @@ func idleOver(e *env, carrier client.Carrier, clients, calls int, bar float64) (
 			return "", fmt.Errorf("%v of %v calls are open (%v)\n%s", n, want, err, p.process.tail())
 		}
 	}
-	time.Sleep(15 * time.Second) // until what the opening has left behind is given back
+	time.Sleep(30 * time.Second) // until what the opening has left behind is given back, which is looked at every 15 s
 	goroutines, _ := metric(p.admin, "go_goroutines")
 	kib := float64(p.process.rss()-begin) / 1024 / want
 	word := "reached"
