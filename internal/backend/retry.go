@@ -105,9 +105,7 @@ func (k *kept) append(b []byte) {
 	k.body.b = append(k.body.b, b...)
 }
 
-var keptPool = sync.Pool{New: func() any {
-	return &kept{fields: make([]exchange.Field, 0, 16)}
-}}
+var keptPool = sync.Pool{New: func() any { return new(kept) }}
 
 var bodyPool = sync.Pool{New: func() any { return &keptBody{b: make([]byte, 0, 512)} }}
 
@@ -123,6 +121,9 @@ const keptCap = 4 << 10
 
 func keep(head *exchange.RequestHead) *kept {
 	k := keptPool.Get().(*kept)
+	if n := len(head.Fields); cap(k.fields) < n {
+		k.fields = make([]exchange.Field, 0, (n+3)&^3) // hardly more: a call may be silent for long
+	}
 	k.fields = append(k.fields[:0], head.Fields...)
 	k.head = *head
 	k.head.Fields = k.fields

@@ -35,8 +35,8 @@ type Stream interface {
 // ServePipe gives a stream to h as a pipe, and returns when it is over and nothing of it
 // runs any more. The calling goroutine reads; another one exists only while there is
 // something to write. While the stream is silent it has no buffer but a small one.
-func ServePipe(h exchange.Handler, head *exchange.RequestHead, s Stream, o Options) {
-	p := &pipe{s: s, o: &o, window: rpc.WindowDefault}
+func ServePipe(h exchange.Handler, head *exchange.RequestHead, s Stream, o *Options) {
+	p := &pipe{s: s, o: o, window: rpc.WindowDefault}
 	p.changed.L = &p.mu
 	p.start(h, head)
 	stop := context.AfterFunc(s.Context(), p.gone)

@@ -188,7 +188,7 @@ func piped(t *testing.T, p *fakePipe, f func(s *fakeStream, w *io.PipeWriter)) *
 		over := make(chan struct{})
 		go func() { // ends with the pipe
 			defer close(over)
-			ServePipe(p, &exchange.RequestHead{}, s, Options{Work: &netio.Work{}})
+			ServePipe(p, &exchange.RequestHead{}, s, &Options{Work: &netio.Work{}})
 		}()
 		synctest.Wait()
 		f(s, w)

@@ -92,7 +92,7 @@ func (s *served) upgrade() (more bool) {
 
 // idleSize is how much is read at once of a WebSocket that was silent, which may be for
 // hours. What comes in larger pieces is read in larger ones, until one is small again.
-const idleSize = 512
+const idleSize = 256
 
 // readRaw reads the bytes of a WebSocket.
 func (s *served) readRaw(more bool) {

@@ -182,7 +182,7 @@ func (s *served) write(stay bool) (idle bool) {
 		if !stay && !s.quit && s.queue.empty() {
 			data, spare := s.queue.data, s.spare
 			s.queue.data, s.spare = nil, nil
-			s.writing = false
+			s.writing, s.written = false, nil
 			s.mu.Unlock()
 			giveBack(data)
 			giveBack(spare)

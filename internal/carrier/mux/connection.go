@@ -16,10 +16,9 @@ import (
 // A connection is what the calls of a client have in common: one pipe, or a session of the
 // carrier with many.
 type connection struct {
-	s      *Server
-	id     sessionID
-	ticket string
-	head   exchange.RequestHead // of the request that opened it
+	s    *Server
+	id   sessionID
+	head exchange.RequestHead // of the request that opened it
 
 	session exchange.Session // whose calls have pipes of their own, else nil
 
@@ -40,7 +39,6 @@ func (s *Server) connect(head *exchange.RequestHead) *connection {
 	c := &connection{s: s, head: *head}
 	c.head.Fields = slices.Clone(head.Fields)
 	_, _ = rand.Read(c.id[:]) // never fails
-	c.ticket = s.seal.seal(ticket{expiry: s.o.Now().Add(s.o.TicketLife), instance: s.instance, session: c.id, node: s.o.Node})
 	return c
 }
 
@@ -117,13 +115,14 @@ func addDefaults(list, defaults []exchange.Field) []exchange.Field {
 	return list
 }
 
-// welcome appends WELCOME.
+// welcome appends WELCOME, which is the only place of the ticket.
 func (c *connection) welcome(b []byte, form duplex.Form) []byte {
 	o := &c.s.o
+	sealed := c.s.seal.seal(ticket{expiry: o.Now().Add(o.TicketLife), instance: c.s.instance, session: c.id, node: o.Node})
 	at := len(b)
 	b = form.Begin(b, duplex.Welcome, 0)
 	b = fields.AppendField(b, "version", "1")
-	b = fields.AppendField(b, "ticket", c.ticket)
+	b = fields.AppendField(b, "ticket", sealed)
 	if o.Node != "" {
 		b = fields.AppendField(b, "node", o.Node)
 	}

@@ -438,10 +438,7 @@ func (l *link) Flush() {
 	batch := batches.Get().(*[]byte)
 	for !l.ended {
 		b := append((*batch)[:0], l.control...)
-		l.control = l.control[:0]
-		if cap(l.control) > 4<<10 {
-			l.control = nil
-		}
+		l.control = nil // such frames are rare, and a link is silent for long
 		var over []*call
 		for len(b) < maxBatch && len(l.ready) > 0 && l.room > len(b) {
 			c := l.ready[0]

@@ -15,8 +15,8 @@ import (
 // how many bytes it has taken, and that its direction has ended.
 type pipe struct {
 	stream
-	to      exchange.Handler
-	head    exchange.RequestHead
+	to      exchange.Handler     // until it is open, like head
+	head    *exchange.RequestHead
 	refused *rpc.Status
 	raw     bool
 
@@ -39,8 +39,8 @@ func (p *pipe) open() {
 		p.k.flush()
 		return
 	}
-	p.start(p.to, &p.head, (*fromPipe)(p))
-	p.head = exchange.RequestHead{}
+	p.start(p.to, p.head, (*fromPipe)(p))
+	p.to, p.head = nil, nil
 }
 
 var (

@@ -161,7 +161,7 @@ func (s *Server) Start(head *exchange.RequestHead, response exchange.Response) e
 		if method != "" {
 			h.Path, h.Protocol = method, ""
 		}
-		k.session = &pipe{stream: stream{k: k}, to: to, head: h, refused: refused, raw: agreed.Protocol == Raw}
+		k.session = &pipe{stream: stream{k: k}, to: to, head: &h, refused: refused, raw: agreed.Protocol == Raw}
 		return k
 	}
 	h.Method, h.Protocol = "POST", ""

@@ -43,8 +43,7 @@ type Decoder struct {
 	first   byte // of the header
 	key     uint32
 	left    uint64 // bytes of the payload still to come
-	control [maxControl]byte
-	held    int // bytes in control
+	held    []byte // of a control frame that came in pieces
 
 	// The message, if op is not 0.
 	op         Opcode
@@ -279,14 +278,12 @@ func (d *Decoder) readPayload(p []byte, ev Events) {
 	var err *Error
 	switch whole := d.left == 0; {
 	case Opcode(d.first & 0xf).control():
-		if whole && d.held == 0 {
-			err = d.endControl(p, ev)
-			break
+		if !whole || len(d.held) > 0 {
+			d.held = append(d.held, p...)
+			p = d.held
 		}
-		d.held += copy(d.control[d.held:], p)
 		if whole {
-			p = d.control[:d.held]
-			d.held = 0
+			d.held = nil
 			err = d.endControl(p, ev)
 		}
 	case d.compressed:
