@@ -1,6 +1,6 @@
 // What carries calls: the interface between the carriers and the rest. A carrier knows bytes, and nothing of frames.
 
-import type { Form } from "./frames.js";
+import type { Calls, Shell } from "./link.js";
 
 /** Bytes can be given to the APIs of the platform. */
 export type Bytes = Uint8Array<ArrayBuffer>;
@@ -43,8 +43,8 @@ export interface Connection {
 export interface Carrier {
 	/** As "websocket", for people. */
 	readonly name: string;
-	/** The form of frames on its pipes. */
-	readonly form: Form;
+	/** The calls on a connection of it, in one of the forms: createMultiplexed or createStreams. */
+	readonly calls: (shell: Shell) => Calls;
 	/** connectMs is how long connect may take until WELCOME has come. */
 	readonly connectMs: number;
 	/** eager says that it is tried beside the first one of several, and not only when that one takes long or has failed. */

@@ -2,10 +2,12 @@
 // a session brings bytes both ways, which is all that gRPC needs.
 
 import type { Interceptor, Transport } from "@connectrpc/connect";
-import { readAllBytes, type UniversalClientFn, universalClientResponseFromFetch } from "@connectrpc/connect/protocol";
+import type { UniversalClientFn } from "@connectrpc/connect/protocol";
 import { createTransport, validateTrailer } from "@connectrpc/connect/protocol-grpc-web";
+import type { Bytes } from "./carrier.js";
 import type { Listenable, SessionState } from "./events.js";
 import { encodeFields } from "./fields.js";
+import { concat } from "./frames.js";
 import { metadataOf, sendAll, setStatus } from "./grpc.js";
 import { encodeMessage, trailerFlag } from "./messages.js";
 import { connect, type Session, type SessionOptions } from "./session.js";
@@ -114,8 +116,20 @@ function createWholeClient({ fetch, headers }: SluiceTransportOptions): Universa
 	return async ({ url, method, header, body, signal }) => {
 		const all = new Headers(typeof headers === "function" ? await headers() : headers);
 		header.forEach((value, name) => all.set(name, value));
-		const whole = body ? await readAllBytes(body, 0xffffffff) : null;
-		const init: RequestInit = { method, headers: all, body: whole as BodyInit | null, signal: signal ?? null };
-		return universalClientResponseFromFetch(await (fetch ?? globalThis.fetch)(url, init));
+		const parts: Uint8Array[] = [];
+		for await (const b of body ?? []) parts.push(b);
+		const init: RequestInit = { method, headers: all, body: concat(parts) as Bytes, signal: signal ?? null };
+		const answer = await (fetch ?? globalThis.fetch)(url, init);
+		return { status: answer.status, header: answer.headers, body: read(answer.body), trailer: new Headers() };
 	};
+}
+
+/** read has the bytes of a stream, which is not iterable in every browser. Leaving early cancels it. */
+async function* read(stream: ReadableStream<Uint8Array> | null): AsyncGenerator<Uint8Array, void, undefined> {
+	const reader = stream?.getReader();
+	try {
+		for (let next = await reader?.read(); next && !next.done; next = await reader?.read()) yield next.value;
+	} finally {
+		reader?.cancel().catch(() => {}); // unless it is over
+	}
 }

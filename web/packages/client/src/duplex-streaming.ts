@@ -13,6 +13,7 @@ import {
 	type Requester,
 	type Uploader,
 } from "./http.js";
+import { createMultiplexed } from "./multiplexed.js";
 
 /** How long the first bytes of the upload may take to be taken, and how often the server is asked. */
 const probeMs = 2000;
@@ -54,7 +55,7 @@ export function createStreamingDuplex(options: HttpOptions = {}): Carrier {
 	};
 	return {
 		name: "duplex-streaming",
-		form: "multiplexed",
+		calls: createMultiplexed,
 		connectMs: options.connectMs ?? 5000,
 		async connect(endpoint, events, signal) {
 			const requester = createRequester(endpoint, options);

@@ -2,6 +2,7 @@
 
 import type { Carrier } from "./carrier.js";
 import { connectionOf, createEnding, createRequester, createUploader, download, type HttpOptions } from "./http.js";
+import { createMultiplexed } from "./multiplexed.js";
 
 /**
  * createDuplex makes a carrier of plain HTTP requests: one streaming GET, and a POST for what was written meanwhile. It gets
@@ -10,7 +11,7 @@ import { connectionOf, createEnding, createRequester, createUploader, download, 
 export function createDuplex(options: HttpOptions = {}): Carrier {
 	return {
 		name: "duplex",
-		form: "multiplexed",
+		calls: createMultiplexed,
 		connectMs: options.connectMs ?? 5000,
 		async connect(endpoint, events, signal) {
 			const requester = createRequester(endpoint, options);

@@ -5,11 +5,13 @@ export type { Listenable, SessionEvent, SessionEvents, SessionState } from "./ev
 export { createDuplex } from "./duplex.js";
 export { canStreamRequests, createStreamingDuplex } from "./duplex-streaming.js";
 export type { HttpOptions } from "./http.js";
-export type { TracedFrame } from "./link.js";
+export type { Calls, Shell, TracedFrame } from "./link.js";
 export { defaultCarriers } from "./carriers.js";
 export { createLongPoll } from "./long-poll.js";
+export { createMultiplexed } from "./multiplexed.js";
 export { type CallInit, connect, type Session, type SessionOptions } from "./session.js";
 export type { Call } from "./message-call.js";
 export { Code, codeName, type Status, StatusError } from "./status.js";
+export { createStreams } from "./streams.js";
 export { createWebSocket, type WebSocketLike, type WebSocketOptions } from "./websocket.js";
 export { type CertificateHash, createWebTransport, type WebTransportOptions } from "./webtransport.js";

@@ -5,8 +5,6 @@ import type { Carrier, Connection, Ending } from "./carrier.js";
 import { type Control, createControl, type Welcome } from "./control.js";
 import type { Field } from "./fields.js";
 import { type Frame, kindName, ProtocolError } from "./frames.js";
-import { createMultiplexed } from "./multiplexed.js";
-import { createStreams } from "./streams.js";
 
 /** A TracedFrame is a frame that came or went, for people who look. */
 export interface TracedFrame {
@@ -163,7 +161,7 @@ export function createLink(carrier: Carrier, endpoint: URL, hello: readonly Fiel
 		},
 		events,
 	};
-	const calls = carrier.form === "multiplexed" ? createMultiplexed(shell) : createStreams(shell);
+	const calls = carrier.calls(shell);
 	const late = setTimeout(() => lost(`no answer in ${carrier.connectMs} ms`), carrier.connectMs);
 
 	const data = (b: Uint8Array) => {

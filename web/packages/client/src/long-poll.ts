@@ -10,6 +10,7 @@ import {
 	messageOf,
 	reasonOf,
 } from "./http.js";
+import { createMultiplexed } from "./multiplexed.js";
 
 /** A poll without an answer is sent again so often, after a pause that doubles. */
 const pollTries = 6;
@@ -19,7 +20,7 @@ const pollPauseMs = 100;
 export function createLongPoll(options: HttpOptions = {}): Carrier {
 	return {
 		name: "long-poll",
-		form: "multiplexed",
+		calls: createMultiplexed,
 		connectMs: options.connectMs ?? 5000,
 		async connect(endpoint, events, signal) {
 			const requester = createRequester(endpoint, options);

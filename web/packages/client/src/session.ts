@@ -3,7 +3,6 @@
 import { type ByteCall, createByteCall, type Pull } from "./bytes.js";
 import { type ClientCall, createCallId } from "./call.js";
 import type { Carrier } from "./carrier.js";
-import { createLog } from "./debug.js";
 import { createEmitter, type Listenable, type SessionEvent, type SessionState } from "./events.js";
 import { type Field, fieldsOf } from "./fields.js";
 import { createSingle, type Dialer, type Dialling, type LinkTold } from "./dial.js";
@@ -100,7 +99,8 @@ export function connect(options: SessionOptions): Session {
 	endpoint.pathname = endpoint.pathname.replace(/\/$/, "") + (options.path ?? "/sluice/v1");
 	const waitMs = options.waitMs ?? 10_000;
 	let carriers = options.carriers && listOf(options.carriers);
-	const log = options.debug ? createLog() : undefined;
+	// Loaded for those who look only.
+	const log = options.debug ? import("./debug.js").then(({ createLog }) => createLog()) : undefined;
 	const emitter = createEmitter();
 
 	const running = new Set<ClientCall>();
@@ -121,7 +121,7 @@ export function connect(options: SessionOptions): Session {
 	let roundTripMs: number | undefined;
 
 	const emit = (event: SessionEvent) => {
-		log?.event(event);
+		void log?.then((l) => l.event(event));
 		options.onEvent?.(event);
 		emitter.emit(event);
 	};
@@ -259,7 +259,10 @@ export function connect(options: SessionOptions): Session {
 	/** trace looks at frames: one of a call that comes down says that the connection is of use. */
 	const trace = (used: () => void) => (frame: TracedFrame) => {
 		if (frame.direction === "down" && frame.call > 0) used();
-		log?.frame(frame);
+		if (log) {
+			const kept = { ...frame, payload: frame.payload.slice() };
+			void log.then((l) => l.frame(kept));
+		}
 		options.onFrame?.(frame);
 	};
 

@@ -15,6 +15,8 @@ import {
 	type Mark,
 	maxData,
 } from "./frames.js";
+import { createMultiplexed } from "./multiplexed.js";
+import { createStreams } from "./streams.js";
 
 /** latencyMs is how long bytes are under way. */
 export const latencyMs = 1;
@@ -328,7 +330,7 @@ export function createTestServer(service: Service): TestServer {
 		},
 		carrier: (form, name = "test") => ({
 			name,
-			form,
+			calls: form === "multiplexed" ? createMultiplexed : createStreams,
 			connectMs: 3000,
 			async connect(_endpoint, events) {
 				await new Promise((resolve) => setTimeout(resolve, latencyMs));

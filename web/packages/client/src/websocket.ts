@@ -1,6 +1,7 @@
 // The carrier of docs/protocols/websocket.md: the subprotocol sluice.v1.
 
 import type { Bytes, Carrier, Connection } from "./carrier.js";
+import { createMultiplexed } from "./multiplexed.js";
 
 /** WebSocketLike is what is needed of a WebSocket; that of npm ws has it too. */
 export interface WebSocketLike {
@@ -37,7 +38,7 @@ const lostCode = 4000;
 export function createWebSocket(options: WebSocketOptions = {}): Carrier {
 	return {
 		name: "websocket",
-		form: "multiplexed",
+		calls: createMultiplexed,
 		connectMs: options.connectMs ?? 5000,
 		eager: true,
 		connect(endpoint, events, signal) {

@@ -2,6 +2,7 @@
 
 import type { Bytes, Carrier, Connection, PipeEvents } from "./carrier.js";
 import type { Discovery } from "./discovery.js";
+import { createStreams } from "./streams.js";
 
 /** A CertificateHash is a certificate that is trusted by its hash. */
 export interface CertificateHash {
@@ -45,7 +46,7 @@ function streamError(code: number): unknown {
 export function createWebTransport(options: WebTransportOptions = {}): Carrier {
 	return {
 		name: "webtransport",
-		form: "call",
+		calls: createStreams,
 		connectMs: options.connectMs ?? 3000,
 		eager: true,
 		datagrams: true,
