@@ -89,19 +89,22 @@ func (l *link) headers(n uint32, payload []byte) error {
 	}
 	head := l.conn.request(path, list)
 	c := &call{s: l.s, conn: l.conn, n: n, epoch: 1, flowing: true}
+	// Its place is taken before it is registered: from then on it can be resumed elsewhere, and can't be refused here.
+	room, resumed, epoch := l.conn.begin(), false, uint64(1)
+	var st *rpc.Status
 	if text := exchange.Get(list, ":call"); text != "" {
-		done, st := c.register(l, text, list, &head)
-		switch {
-		case st != nil:
-			return l.refuse(n, *st)
-		case done:
-			return nil
-		}
+		epoch, resumed, st = c.register(l, text, list, &head, room)
 	}
-	epoch := c.epoch
-	if !l.conn.begin() {
+	if room && (resumed || st != nil) {
+		l.conn.end()
+	}
+	switch {
+	case st != nil:
+		return l.refuse(n, *st)
+	case resumed:
+		return nil
+	case !room:
 		l.s.o.LimitHit("streams_per_conn")
-		c.unregister()
 		return l.refuse(n, rpc.Errorf(rpc.ResourceExhausted, "%d calls run on this connection (limits.streams_per_conn)", l.s.o.MaxCalls))
 	}
 	y := l.s.agree(l.conn, path, list, c.resumable())

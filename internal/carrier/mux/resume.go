@@ -236,28 +236,29 @@ func (c *call) attach(a attachment) *gone {
 	return nil
 }
 
-// register makes a call one that can be resumed. done says that there is such a call already, which
-// goes on.
-func (c *call) register(l *link, text string, list []exchange.Field, head *exchange.RequestHead) (done bool, refused *rpc.Status) {
+// register makes a call one that can be resumed, if there is room for it. done says that there is or was such a call
+// already: it goes on, or the client was told why not. The epoch is that of HEADERS, which the call may have left behind as soon
+// as others can find it.
+func (c *call) register(l *link, text string, list []exchange.Field, head *exchange.RequestHead, room bool) (epoch uint64, done bool, refused *rpc.Status) {
 	s := c.s
 	id, ok := parseID(text)
 	if !ok {
 		st := rpc.Errorf(rpc.InvalidArgument, "HEADERS: :call is %q; it is 32 hexadecimal digits in lower case", text)
-		return false, &st
+		return epoch, false, &st
 	}
-	epoch := uint64(1)
+	epoch = 1
 	if text := exchange.Get(list, ":epoch"); text != "" {
 		var err error
 		if epoch, err = strconv.ParseUint(text, 10, 63); err != nil || epoch == 0 {
 			st := rpc.Errorf(rpc.InvalidArgument, "HEADERS: :epoch is %q; it is a number from 1", text)
-			return false, &st
+			return epoch, false, &st
 		}
 	}
 	if s.o.Who != nil {
 		who, err := s.o.Who(head)
 		if err != nil {
 			st := rpc.Errorf(rpc.Unauthenticated, "%v", err)
-			return false, &st
+			return epoch, false, &st
 		}
 		c.who = who
 	}
@@ -266,7 +267,7 @@ func (c *call) register(l *link, text string, list []exchange.Field, head *excha
 		t, g := s.checkTicket(exchange.Get(list, ":ticket"))
 		if g != nil {
 			l.goneFor(c.n, g)
-			return true, nil
+			return epoch, true, nil
 		}
 		session = t.session
 	}
@@ -274,7 +275,7 @@ func (c *call) register(l *link, text string, list []exchange.Field, head *excha
 	_, known := s.ids.known[id]
 	running := s.calls[id] != nil
 	unsure := epoch > 1 && s.ids.unsure(s.o.Now(), s.o.Detach)
-	if !running && !known && !unsure {
+	if !running && !known && !unsure && room {
 		c.id, c.epoch = id, epoch
 		c.session = session // the connection where the client began it first
 		s.calls[id] = c
@@ -288,15 +289,15 @@ func (c *call) register(l *link, text string, list []exchange.Field, head *excha
 		if g != nil {
 			l.goneFor(c.n, g)
 		}
-		return true, nil
+		return epoch, true, nil
 	case known:
 		l.goneFor(c.n, goneExpired)
-		return true, nil
+		return epoch, true, nil
 	case unsure:
 		l.goneFor(c.n, goneUnknown)
-		return true, nil
+		return epoch, true, nil
 	}
-	return false, nil
+	return epoch, false, nil
 }
 
 // unregister forgets a call, but not that there was one.
