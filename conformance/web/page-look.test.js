@@ -92,13 +92,13 @@ describe("look", { timeout: 180_000 }, () => {
 
 	test("round trips on every carrier", limit, async () => {
 		await page.waitForFunction(
-			(carriers) => carriers.every((name) => document.querySelector(`figure[data-carrier="${name}"] .line`).getAttribute("points").split(" ").length > 3),
+			(carriers) => carriers.every((name) => document.querySelector(`figure[data-carrier="${name}"] .line`).getAttribute("points").split(" ").length > 1),
 			carriers,
 		);
 		const values = await page.$$eval("figure .value", (all) => all.map((e) => e.textContent));
 		assert.ok(values.length === carriers.length && values.every((v) => /^\d+(\.\d)? ms$/.test(v)), values.join());
 		await page.evaluate(press, "trips-run");
-		assert.equal(await page.textContent("#trips-run"), "Paused");
+		assert.equal(await page.getAttribute("#trips-run", "aria-pressed"), "false");
 	});
 
 	test("frames, bounded and readable", limit, async () => {
@@ -212,7 +212,7 @@ describe("look", { timeout: 180_000 }, () => {
 				const program = join(dir, `${call}-${form}`);
 				await writeFile(file, await line(call, form, "go"));
 				await new Promise((resolve, reject) => {
-					execFile("go", ["build", "-o", program, file], { cwd: "../.." }, (err, _, stderr) => (err ? reject(new Error(stderr)) : resolve()));
+					execFile("go", ["build", "-o", program, file], { cwd: new URL("../..", import.meta.url) }, (err, _, stderr) => (err ? reject(new Error(stderr)) : resolve()));
 				});
 				return run(program, [], {}, enough);
 			};

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -47,6 +48,9 @@ func contentPolicy(authority string) string {
 	}
 	if hostName.MatchString(host) {
 		gateway = "https://" + host + ":* ws://" + host + ":* wss://" + host + ":*"
+	}
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		gateway += " https://127.0.0.1:*" // where discovery finds WebTransport, if it is there only
 	}
 	return "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self' " + gateway +
 		"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

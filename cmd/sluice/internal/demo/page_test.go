@@ -18,7 +18,7 @@ func TestPage(t *testing.T) {
 
 func TestContentPolicy(t *testing.T) {
 	for authority, want := range map[string]string{
-		"localhost:8080":        "connect-src 'self' https://localhost:* ws://localhost:* wss://localhost:*; ",
+		"localhost:8080":        "connect-src 'self' https://localhost:* ws://localhost:* wss://localhost:* https://127.0.0.1:*; ",
 		"demo.example.com":      "connect-src 'self' https://demo.example.com:* ws://demo.example.com:* wss://demo.example.com:*; ",
 		"[::1]:8080":            "connect-src 'self' https: ws: wss:; ",
 		"a; script-src *:80":    "connect-src 'self' https: ws: wss:; ",

@@ -70,6 +70,7 @@ export function startFrames(): Watcher {
 	return {
 		event(event) {
 			if (event.type === "connecting") add("event", "●", "connecting", "", `over ${titleOf(event.carrier)}`);
+			if (event.type === "failed") add("event bad", "●", "failed", "", `${titleOf(event.carrier)}: ${event.reason}`);
 			if (event.type === "lost") add("event bad", "●", "lost", "", event.reason);
 			if (event.type === "goaway") add("event", "●", "goaway", "", `new calls go elsewhere: ${event.reason}`);
 			if (event.type !== "open") return;

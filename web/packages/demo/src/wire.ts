@@ -44,6 +44,9 @@ export function createWire(): Wire {
 			element("carrier").textContent = title;
 			element("phase").textContent = phase;
 		}
+		for (const label of element("carriers").querySelectorAll("label")) {
+			label.classList.toggle("live", label.dataset.carrier === carrier);
+		}
 		pipe.dataset.phase = phase;
 		pipe.dataset.carrier = carrier ?? "";
 		element("pipe-name").textContent = carrier ? title : phase;

@@ -41,7 +41,6 @@ export function startTrips(): void {
 	button.addEventListener("click", () => {
 		running = !running;
 		button.setAttribute("aria-pressed", `${running}`);
-		button.textContent = running ? "Measuring" : "Paused";
 	});
 
 	const round = async () => {
@@ -49,13 +48,11 @@ export function startTrips(): void {
 			if (!running || document.hidden) return;
 			if (chart.choice.missing || chart.off-- > 0) continue;
 			try {
-				await measure(chart.choice, (ms) => {
-					chart.samples.push({ at: performance.now(), ms });
-					draw(charts);
-				});
+				chart.samples.push({ ms: await measure(chart.choice), at: performance.now() });
+				draw(charts);
 			} catch (err) {
 				chart.off = roundsOff;
-				chart.note.textContent = reasonOf(err);
+				chart.note.textContent = chart.note.title = reasonOf(err);
 			}
 		}
 	};
@@ -70,20 +67,22 @@ export function startTrips(): void {
 	void run();
 }
 
-/** measure makes a connection, and a call on it whose messages come back. */
-async function measure(choice: Choice, take: (ms: number) => void): Promise<void> {
+/** measure makes a connection, and a call on it whose messages come back. It returns the median of some round trips. */
+async function measure(choice: Choice): Promise<number> {
 	const session = connect({ baseUrl: location.origin, carriers: choice.carrier, waitMs: connectMs });
 	const call = session.call({ path: "/sluice.demo.v1.Demo/EchoBytes", timeoutMs: 2 * connectMs, resumable: false });
 	const answers = call.messages[Symbol.asyncIterator]();
+	const trips: number[] = [];
 	try {
 		for (let n = 0; n <= tripsEach; n++) {
 			const began = performance.now();
 			await call.send(Uint8Array.of(0x0a, 1, n)); // BytesValue: field 1, one byte
 			if ((await answers.next()).done) throw new Error("the call has ended");
-			if (n > 0) take(performance.now() - began); // the first one has the connecting in it
+			if (n > 0) trips.push(performance.now() - began); // the first one has the connecting in it
 		}
 		call.closeSend();
 		await call.status;
+		return medianOf(trips);
 	} finally {
 		session.cut(); // there is nothing to say goodbye to, and the browser's console would tell how the server ends a download
 		session.close();
@@ -133,16 +132,17 @@ function draw(charts: readonly Chart[]): void {
 		for (const [name, v] of Object.entries({ x1: last?.[0], y1: last?.[1], x2: last?.[0], y2: last?.[1] })) {
 			dot.setAttribute(name, `${v ?? -9}`);
 		}
-		const own = samples.map((s) => s.ms).sort((a, b) => a - b);
-		if (own.length === 0) {
+		if (samples.length === 0) {
 			value.textContent = "–";
 			continue;
 		}
-		value.textContent = milliseconds(own[Math.floor(own.length / 2)] ?? 0);
-		note.textContent = choice.missing ?? `median of ${own.length}`;
+		value.textContent = milliseconds(medianOf(samples.map((s) => s.ms)));
+		note.textContent = choice.missing ?? "median";
 		scale.textContent = `0 to ${top} ms`;
 	}
 }
+
+const medianOf = (all: readonly number[]) => [...all].sort((a, b) => a - b)[Math.floor(all.length / 2)] ?? 0;
 
 /** niceAbove is the next number of 1, 2, 5, 10, … */
 function niceAbove(ms: number): number {
