@@ -123,6 +123,24 @@ test("webtransport: a client that leaves, and one that is cut", async () => {
 	}
 });
 
+test("webtransport: streams that are open end first, and the session in a task of its own", async () => {
+	global.WebTransportError = DictionaryError;
+	for (const [how, want] of [
+		["leave", ["abort 1", "cancel 1", "close 0 why"]],
+		["cut", ["abort 7", "cancel 7", "close 7 why"]],
+	] as const) {
+		const fake = createFake();
+		const events = { data: () => {}, closed: () => {} };
+		const carrier = createWebTransport({ WebTransport: fake.constructor });
+		const connection = await carrier.connect(new URL("https://a/"), events, new AbortController().signal);
+		assert.ok(await connection.open?.(events));
+		connection.close(how, "why");
+		assert.ok(!fake.done.includes(want[2]));
+		await soon();
+		assert.deepEqual([fake.done.slice(0, 2).sort(), ...fake.done.slice(2)], [want.slice(0, 2), want[2]]);
+	}
+});
+
 test("webtransport: where there is none", async () => {
 	const events = { data: () => {}, closed: () => {} };
 	const connect = createWebTransport().connect(new URL("https://a/"), events, new AbortController().signal);

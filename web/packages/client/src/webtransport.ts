@@ -1,6 +1,6 @@
 // The carrier of docs/protocols/webtransport.md: a stream for each call.
 
-import type { Bytes, Carrier, Connection, PipeEvents } from "./carrier.js";
+import type { Bytes, Carrier, Connection, Ending, Pipe, PipeEvents } from "./carrier.js";
 import type { Discovery } from "./discovery.js";
 import { createStreams } from "./streams.js";
 
@@ -71,15 +71,24 @@ export function createWebTransport(options: WebTransportOptions = {}): Carrier {
 /** open waits for a session. */
 async function open(wt: WebTransport, events: PipeEvents, signal: AbortSignal): Promise<Connection> {
 	let closed = false;
+	const pipes = new Set<Pipe>();
 
-	const close: Connection["close"] = (how, reason = "") => {
-		if (closed) return;
-		closed = true;
+	const end = (how: Ending, reason: string) => {
 		try {
 			wt.close({ closeCode: how === "leave" ? 0 : elsewhereCode, reason: reason.slice(0, 256) });
 		} catch {
 			// it was not open yet, or is not any more
 		}
+	};
+
+	const close: Connection["close"] = (how, reason = "") => {
+		if (closed) return;
+		closed = true;
+		if (pipes.size === 0) return end(how, reason);
+		// Chromium 156 dies of a session that is closed while its streams are busy. What the server has to know of the calls
+		// leaves at once, also from a page that has no time left.
+		for (const pipe of pipes) pipe.abort(how === "leave" ? "cancel" : "elsewhere");
+		setTimeout(() => end(how, reason));
 	};
 
 	const ended = (why: string) => {
@@ -114,8 +123,7 @@ async function open(wt: WebTransport, events: PipeEvents, signal: AbortSignal): 
 			const writer = writable.getWriter();
 			const reader = readable.getReader();
 			writer.closed.catch(() => {}); // the reader says why
-			void readAll(reader, callEvents);
-			return {
+			const pipe: Pipe = {
 				write: (b) => writer.write(b),
 				end: () => void writer.close().catch(() => {}),
 				abort(why) {
@@ -125,6 +133,9 @@ async function open(wt: WebTransport, events: PipeEvents, signal: AbortSignal): 
 					reader.cancel(error).catch(() => {});
 				},
 			};
+			pipes.add(pipe);
+			void readAll(reader, callEvents).finally(() => pipes.delete(pipe));
+			return pipe;
 		},
 	};
 }
