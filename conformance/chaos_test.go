@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -17,6 +19,7 @@ import (
 	"net/url"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -45,6 +48,7 @@ func TestChaos(t *testing.T) {
 	const calls = 4
 	before := runtime.NumGoroutine()
 	w := newChaos(t)
+	w.dial(t)
 	start := time.Now()
 	stop := make(chan struct{})
 	var cutting, running sync.WaitGroup
@@ -95,13 +99,111 @@ var chaosCarriers = []client.Carrier{
 	client.WebSocket{}, client.Duplex{}, webtransport.Carrier{}, client.Duplex{Poll: true}, client.Duplex{Stream: true},
 }
 
-// chaos is a backend, a gateway, and a network of which one never knows.
-type chaos struct {
+// A world is a backend that echoes, and a gateway before it, in this process.
+type world struct {
 	backend *grpc.Server
 	gateway *root.Gateway
-	proxy   *httptest.Server
-	client  *client.Client
+	cert    tls.Certificate // of what stands before the gateway, if it is not served itself
+	roots   *x509.CertPool
 	ended   sync.WaitGroup
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	certFile, keyFile, err := gateway.Certificate(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{backend: grpc.NewServer(grpc.UnknownServiceHandler(echo)), roots: x509.NewCertPool()}
+	if w.cert, err = tls.LoadX509KeyPair(certFile, keyFile); err != nil {
+		t.Fatal(err)
+	}
+	w.roots.AddCert(w.cert.Leaf)
+	l := localListener(t)
+	w.serve(func() { _ = w.backend.Serve(l) })
+	w.gateway, err = root.New(root.Config{
+		Backends: []root.Backend{{Target: l.Addr().String()}}, HTTP3: h3.New(h3.Config{}), DisableAccessLog: true, CORSOrigins: []string{"*"},
+		Discovery: root.Discovery{CertificateHashes: func() [][sha256.Size]byte {
+			return [][sha256.Size]byte{sha256.Sum256(w.cert.Leaf.Raw)}
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func (w *world) tls() *tls.Config { return &tls.Config{Certificates: []tls.Certificate{w.cert}} }
+
+// serveQUIC serves HTTP/3 at an address.
+func (w *world) serveQUIC(t *testing.T, addr net.Addr) {
+	t.Helper()
+	udp, err := net.ListenPacket("udp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.serve(func() { _ = w.gateway.ServeQUIC(udp, w.tls()) })
+}
+
+func (w *world) serve(f func()) {
+	w.ended.Add(1)
+	go func() { // ends with the server
+		defer w.ended.Done()
+		f()
+	}()
+}
+
+func (w *world) gauge(name string) int64 {
+	rec := httptest.NewRecorder()
+	w.gateway.Metrics().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	_, after, _ := strings.Cut(rec.Body.String(), "\n"+name+" ")
+	value, _, _ := strings.Cut(after, "\n")
+	f, err := strconv.ParseFloat(value, 64)
+	if err != nil {
+		return -1
+	}
+	return int64(f)
+}
+
+// left wants no calls at the gateway.
+func (w *world) left(t *testing.T) {
+	t.Helper()
+	for until := time.Now().Add(75 * time.Second); ; time.Sleep(20 * time.Millisecond) { // an END whose acknowledgement was lost is kept for a minute
+		kept, waiting, active := w.gauge("sluice_resumable_calls"), w.gauge("sluice_waiting_calls"), w.gateway.Status().ActiveCalls
+		if kept == 0 && waiting == 0 && active == 0 {
+			return
+		}
+		if time.Now().After(until) {
+			t.Errorf("%d calls are kept, %d wait, %d are active", kept, waiting, active)
+			return
+		}
+	}
+}
+
+func (w *world) close(t *testing.T) {
+	t.Helper()
+	if err := w.gateway.Close(); err != nil {
+		t.Error(err)
+	}
+	w.backend.Stop()
+	w.ended.Wait()
+}
+
+func localListener(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// chaos is a world behind a network of which one never knows. What goes over TCP goes through a proxy,
+// QUIC has none.
+type chaos struct {
+	*world
+	proxy  *httptest.Server
+	client *client.Client // or nil
 
 	cuts, network, uploads, aborted, buffered atomic.Int64
 
@@ -113,66 +215,27 @@ type chaos struct {
 
 func newChaos(t *testing.T) *chaos {
 	t.Helper()
-	w := &chaos{conns: map[net.Conn]struct{}{}, ids: map[int]bool{}, seen: map[string]int{}}
-	w.backend = grpc.NewServer(grpc.UnknownServiceHandler(echo))
-	l := chaosListen(t)
-	w.serve(func() { _ = w.backend.Serve(l) })
-	g, err := root.New(root.Config{Backends: []root.Backend{{Target: l.Addr().String()}}, HTTP3: h3.New(h3.Config{}), DisableAccessLog: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.gateway = g
-	certFile, keyFile, err := gateway.Certificate(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pem, err := os.ReadFile(certFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
-	plain := chaosListen(t)
-	w.serve(func() { _ = g.Serve(plain) })
-
-	// What goes over TCP goes through a proxy, QUIC has none.
+	w := &chaos{world: newWorld(t), conns: map[net.Conn]struct{}{}, ids: map[int]bool{}, seen: map[string]int{}}
+	plain := localListener(t)
+	w.serve(func() { _ = w.gateway.Serve(plain) })
 	w.proxy = httptest.NewUnstartedServer(w.proxied("http://" + plain.Addr().String()))
-	w.proxy.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+	w.proxy.TLS = w.tls()
 	w.proxy.EnableHTTP2 = true
 	w.proxy.Config.ErrorLog = log.New(io.Discard, "", 0) // of connections that are cut
 	w.proxy.Config.ConnState = w.connState
 	w.proxy.StartTLS()
-	udp, err := net.ListenPacket("udp", w.proxy.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.serve(func() { _ = g.ServeQUIC(udp, &tls.Config{Certificates: []tls.Certificate{cert}}) })
-	w.client, err = client.New(w.proxy.URL, client.Config{Carriers: chaosCarriers, Alternate: true, TLS: &tls.Config{RootCAs: roots}, Trace: w.trace})
-	if err != nil {
-		t.Fatal(err)
-	}
+	w.serveQUIC(t, w.proxy.Listener.Addr())
 	return w
 }
 
-func (w *chaos) serve(f func()) {
-	w.ended.Add(1)
-	go func() { // ends with the server
-		defer w.ended.Done()
-		f()
-	}()
-}
-
-func chaosListen(t *testing.T) net.Listener {
+// dial makes the client.
+func (w *chaos) dial(t *testing.T) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	var err error
+	w.client, err = client.New(w.proxy.URL, client.Config{Carriers: chaosCarriers, Alternate: true, TLS: &tls.Config{RootCAs: w.roots}, Trace: w.trace})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return l
 }
 
 func (w *chaos) connState(c net.Conn, s http.ConnState) {
@@ -244,16 +307,18 @@ func (w *chaos) cut(stop chan struct{}, done *sync.WaitGroup) {
 			w.client.Cut()
 			continue
 		}
-		w.mu.Lock()
-		var all []net.Conn
-		for c := range w.conns {
-			all = append(all, c)
-		}
-		w.mu.Unlock()
-		for _, c := range all {
-			w.network.Add(1)
-			_ = c.Close()
-		}
+		w.cutNetwork()
+	}
+}
+
+// cutNetwork closes all connections on the way.
+func (w *chaos) cutNetwork() {
+	w.mu.Lock()
+	all := slices.Collect(maps.Keys(w.conns))
+	w.mu.Unlock()
+	for _, c := range all {
+		w.network.Add(1)
+		_ = c.Close()
 	}
 }
 
@@ -270,45 +335,16 @@ func (w *chaos) watch(stop chan struct{}, done *sync.WaitGroup) {
 	}
 }
 
-func (w *chaos) gauge(name string) int64 {
-	rec := httptest.NewRecorder()
-	w.gateway.Metrics().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	_, after, _ := strings.Cut(rec.Body.String(), "\n"+name+" ")
-	value, _, _ := strings.Cut(after, "\n")
-	f, err := strconv.ParseFloat(value, 64)
-	if err != nil {
-		return -1
-	}
-	return int64(f)
-}
-
-// left wants no calls at the gateway.
-func (w *chaos) left(t *testing.T) {
-	t.Helper()
-	for until := time.Now().Add(75 * time.Second); ; time.Sleep(20 * time.Millisecond) { // an END whose acknowledgement was lost is kept for a minute
-		kept, waiting, active := w.gauge("sluice_resumable_calls"), w.gauge("sluice_waiting_calls"), w.gateway.Status().ActiveCalls
-		if kept == 0 && waiting == 0 && active == 0 {
-			return
-		}
-		if time.Now().After(until) {
-			t.Errorf("%d calls are kept, %d wait, %d are active", kept, waiting, active)
-			return
-		}
-	}
-}
-
 func (w *chaos) close(t *testing.T) {
 	t.Helper()
-	if err := w.client.Close(); err != nil {
-		t.Error(err)
+	if w.client != nil {
+		if err := w.client.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 	w.proxy.CloseClientConnections()
 	w.proxy.Close()
-	if err := w.gateway.Close(); err != nil {
-		t.Error(err)
-	}
-	w.backend.Stop()
-	w.ended.Wait()
+	w.world.close(t)
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections() // of the proxy
 }
 

@@ -15,6 +15,8 @@
 //	TestCallerWeb the same with the client for browsers, in Node, Chromium and Firefox
 //	TestMatrix    every kind of call over every carrier in every situation, with the Go client
 //	TestMatrixWeb the same in Chromium and Firefox, with the client for browsers
+//	TestChaos     messages while their connections are cut, with the Go client
+//	TestChaosWeb  the same in Chromium and Firefox, with the client for browsers
 //	TestNginx     streams through nginx as it is by default
 //	TestProxies   the matrix through nginx and HAProxy, in five ways to set them up
 //	TestOrigins   pages of foreign origins, over every carrier

@@ -242,7 +242,7 @@ func TestMatrixWeb(t *testing.T) {
 	_, port, _ := net.SplitHostPort(page)
 	s := newStage(t, "--cors-origin", "http://"+page)
 	over, limit := browserCarriers, 3*time.Minute
-	if os.Getenv("MATRIX") == "whole" {
+	if whole() {
 		over, limit = over+moreCarriers, 8*time.Minute
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), limit)

@@ -3,16 +3,8 @@
 import { create, createFileRegistry, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { anyUnpack, FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { ConnectError, createClient } from "@connectrpc/connect";
-import { createDuplex, createLongPoll, createStreamingDuplex, createWebSocket, createWebTransport } from "../../web/packages/client/src/index.ts";
 import { createSluiceTransport } from "../../web/packages/client/src/connect.ts";
-
-const carriers = {
-	websocket: () => createWebSocket(),
-	webtransport: (hash) => createWebTransport({ serverCertificateHashes: [{ algorithm: "sha-256", value: bytesOf(hash) }] }),
-	"duplex-streaming": () => createStreamingDuplex(),
-	duplex: () => createDuplex(),
-	"long-poll": () => createLongPoll(),
-};
+import { carriers } from "./carriers.js";
 
 const bytesOf = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
 const base64Of = (bytes) => {

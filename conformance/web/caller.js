@@ -7,8 +7,7 @@
 import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { WebSocket } from "ws";
-import { browsers } from "./browsers.js";
-import { bundle, serve } from "./serve.js";
+import { bundle, openPage } from "./serve.js";
 
 const [platform, carrier] = process.argv.slice(2);
 const atATime = 8;
@@ -18,20 +17,6 @@ async function openNode() {
 	globalThis.WebSocket ??= WebSocket;
 	await import(`data:text/javascript,${encodeURIComponent(await bundle("caller-page.js", { format: "esm" }))}`);
 	return { evaluate: (f, argument) => f(argument), close: () => {} };
-}
-
-async function openBrowser() {
-	const server = await serve(await bundle("caller-page.js"));
-	const browser = await browsers[platform](process.env[`CALLER_${platform.toUpperCase()}`]);
-	const page = await browser.newPage();
-	await page.goto(server.origin);
-	return {
-		evaluate: (f, argument) => page.evaluate(f, argument),
-		close: async () => {
-			await browser.close();
-			server.close();
-		},
-	};
 }
 
 /** sized takes messages apart. */
@@ -47,12 +32,12 @@ async function* sized(input) {
 	}
 }
 
-const place = platform === "Node" ? await openNode() : await openBrowser();
+const place = platform === "Node" ? await openNode() : await openPage(platform, process.env[`CALLER_${platform.toUpperCase()}`], "caller-page.js");
 try {
 	const certificate = new X509Certificate(readFileSync(process.env.NODE_EXTRA_CA_CERTS)); // the gateways'
 	await place.evaluate((options) => globalThis.prepare(options), {
 		carrier, types: readFileSync(process.env.CALLER_TYPES, "base64"),
-		hash: Buffer.from(certificate.fingerprint256.replaceAll(":", ""), "hex").toString("base64"),
+		hash: [...Buffer.from(certificate.fingerprint256.replaceAll(":", ""), "hex")],
 	});
 	const running = new Set();
 	for await (const request of sized(process.stdin)) {

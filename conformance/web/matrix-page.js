@@ -1,21 +1,12 @@
 // The page that plays the cases of the matrix of calls; what the words of a script mean stands at
 // internal/matrix/matrix.go. matrix.test.js calls play in it.
-import {
-	connect, createDuplex, createLongPoll, createStreamingDuplex, createWebSocket, createWebTransport, StatusError,
-} from "../../web/packages/client/src/index.ts";
+import { connect, StatusError } from "../../web/packages/client/src/index.ts";
 import cases from "../internal/matrix/cases.json";
+import { carriers } from "./carriers.js";
 
 const service = "/sluice.matrix.v1.";
 const atATime = 50;
 const defaultSize = 20;
-
-const carriers = {
-	websocket: () => createWebSocket(),
-	duplex: () => createDuplex(),
-	"duplex-streaming": () => createStreamingDuplex(),
-	"long-poll": () => createLongPoll(),
-	webtransport: (hash) => createWebTransport({ serverCertificateHashes: [{ algorithm: "sha-256", value: Uint8Array.from(hash) }] }),
-};
 
 const sessions = new Map();
 

@@ -2,6 +2,7 @@
 import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
+import { browsers } from "./browsers.js";
 
 // The client of web/packages/client gets its peers from this folder: two copies of one would not know each other's errors.
 const peers = { name: "peers", setup: (b) => b.onResolve({ filter: /^(@(connectrpc|bufbuild|protobuf-ts|improbable-eng)\/|nice-grpc-web$)/ }, ({ path, kind, pluginData }) =>
@@ -30,4 +31,23 @@ export async function serve(script, port = 0) {
 			server.closeAllConnections();
 		},
 	};
+}
+
+/** openPage opens a page with the script of a file in a browser of its own. Its close ends all of it. */
+export async function openPage(browserName, executablePath, file) {
+	const server = await serve(await bundle(file));
+	let browser;
+	const close = async () => {
+		await browser?.close();
+		server.close();
+	};
+	try {
+		browser = await browsers[browserName](executablePath);
+		const page = await browser.newPage();
+		await page.goto(server.origin);
+		return { browser, page, evaluate: (f, argument) => page.evaluate(f, argument), close };
+	} catch (err) {
+		await close();
+		throw err;
+	}
 }
