@@ -155,8 +155,9 @@ type Duplex struct {
 	// Of HTTP duplex (docs/protocols/http2-duplex.md).
 	Poll    time.Duration // how long a long poll waits for something to answer; 20 s
 	PollGap time.Duration // how long a session that is polled lives without a poll; 30 s
-	// Metadata names fields of the GET that opens a session which become metadata of its
-	// calls, besides cookie and authorization.
+
+	// Metadata names fields of the request that opens a session of HTTP duplex or WebTransport which
+	// become metadata of its calls, besides cookie and authorization.
 	Metadata []string
 }
 

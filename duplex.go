@@ -15,13 +15,9 @@ import (
 // (docs/protocols/http2-duplex.md), whose raw calls go to the protocols.
 func (g *Gateway) httpDuplex(protocols exchange.Handler) row {
 	cfg := &g.cfg
-	metadata := map[string]bool{"authorization": true, "cookie": true}
-	for _, name := range cfg.Duplex.Metadata {
-		metadata[strings.ToLower(name)] = true
-	}
 	g.sessions = duplex.New(duplex.Options{
 		Path: cfg.Duplex.Path, Pipes: g.mux, Calls: protocols, Types: g.messagesOf, Pending: g.schemaPending,
-		Metadata:    func(name string) bool { return metadata[name] },
+		Metadata:    cfg.Duplex.opening(),
 		MaxSessions: cfg.Limits.DuplexSessions, MaxPerClient: cfg.Limits.DuplexClientSessions,
 		MaxUploads: cfg.Limits.DuplexUploads, MaxAhead: cfg.Limits.DuplexAheadBytes, MaxMessage: cfg.Limits.MessageBytes,
 		Poll: cfg.Duplex.Poll, PollGap: cfg.Duplex.PollGap,
@@ -58,6 +54,15 @@ func (g *Gateway) misdirected(head *exchange.RequestHead) *exchange.Misdirected 
 		}
 	}
 	return nil
+}
+
+// opening says which fields of the request that opens a session become metadata of its calls.
+func (d *Duplex) opening() func(name string) bool {
+	names := map[string]bool{"authorization": true, "cookie": true}
+	for _, name := range d.Metadata {
+		names[strings.ToLower(name)] = true
+	}
+	return func(name string) bool { return names[name] }
 }
 
 // messagesOf is what a method's messages are.

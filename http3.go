@@ -27,6 +27,7 @@ type HTTP3Edge struct {
 	Admit    func(*exchange.RequestHead) (*exchange.RequestHead, error) // decides which pages may open a session
 	Sessions exchange.SessionHandler                                    // takes sessions of WebTransport; nil: there are none
 	Path     string                                                     // where sessions are opened
+	Metadata func(name string) bool                                     // which fields of that become metadata of their calls
 	Acquire  func() bool                                                // a connection more
 	Release  func()                                                     // a connection less
 	LimitHit func(name string)
@@ -81,7 +82,7 @@ func (g *Gateway) startHTTP3() (err error) {
 			Name: carrierWebTransport, Protocol: exchange.PipeMux, URL: g.cfg.Duplex.Path, Ticket: g.cfg.Duplex.Path + ticketPath})
 	}
 	g.http3, err = g.cfg.HTTP3.Start(HTTP3Edge{
-		Handler: g.edge, Admit: g.admit, Sessions: sessions, Path: g.cfg.Duplex.Path,
+		Handler: g.edge, Admit: g.admit, Sessions: sessions, Path: g.cfg.Duplex.Path, Metadata: g.cfg.Duplex.opening(),
 		Acquire: g.accept.Acquire, Release: g.accept.Release, LimitHit: g.metrics.LimitHit,
 		Work: g.work, Limits: g.cfg.Limits, Timeouts: g.cfg.Timeouts, Logger: g.cfg.Logger,
 	})

@@ -270,7 +270,7 @@ func (p *duplexPipe) deliver(b []byte, offset int64) {
 		if err = p.post(b, offset); err == nil || p.life.Err() != nil {
 			break
 		}
-		if a, ok := errors.AsType[*answered](err); ok && a.status != http.StatusConflict {
+		if a, ok := errors.AsType[*answered](err); ok && a.status != http.StatusConflict && a.status != http.StatusServiceUnavailable {
 			break
 		}
 		p.pause(tries) // the same bytes at the same place do no harm

@@ -40,7 +40,7 @@ type start struct{ cfg Config }
 // Start implements [sluice.HTTP3].
 func (s *start) Start(e sluice.HTTP3Edge) (sluice.HTTP3Server, error) {
 	return &server{s.cfg, http3.New(http3.Config{
-		Handler: e.Handler, Sessions: e.Sessions, Path: e.Path, Admit: e.Admit, Work: e.Work,
+		Handler: e.Handler, Sessions: e.Sessions, Path: e.Path, Admit: e.Admit, Metadata: e.Metadata, Work: e.Work,
 		MaxStreams: e.Limits.StreamsPerConn, Abuse: e.Limits.ConnAbuse, MaxHeaderBytes: e.Limits.HeaderBytes,
 		Handshake: e.Timeouts.Handshake, Header: e.Timeouts.Header, Idle: e.Timeouts.Idle, Stall: e.Timeouts.Stall,
 		Acquire: e.Acquire, Release: e.Release, LimitHit: e.LimitHit, ResetKey: s.cfg.ResetKey, Log: e.Logger,

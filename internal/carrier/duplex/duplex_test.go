@@ -668,3 +668,39 @@ func play(t *testing.T, script []byte) {
 	}
 	pipe.Check(t)
 }
+
+// TestUploadMemory: what waits is counted as memory, and given back; without memory it is refused, and can be sent again.
+func TestUploadMemory(t *testing.T) {
+	script := echo()
+	script.NoCredit = true
+	w := newWorld(t, script)
+	w.open(id1)
+	pipe := w.pipes.Next(t)
+	ahead := w.post(id1, 100, strings.Repeat("x", 400))
+	ahead.running()
+	if w.kept != 400 {
+		t.Errorf("%d bytes are counted", w.kept)
+	}
+	w.full = true
+	full := w.post(id1, 500, strings.Repeat("x", 100))
+	full.status(503)
+	if a := full.Answer(); a.Get("sluice-taken") != "0" || a.Get("retry-after") == "" || !strings.Contains(string(a.Body), "limits.buffer_bytes") {
+		t.Errorf("%+v", a)
+	}
+	w.full = false
+	if got := fmt.Sprint(w.hits); got != "[buffer_bytes]" {
+		t.Error(got)
+	}
+	lost := w.post(id1, 600, strings.Repeat("x", 50))
+	lost.running()
+	lost.Reset(exchange.Cancel)
+	w.post(id1, 0, strings.Repeat("y", 100)).running()
+	if n := len(pipe.Seen().Body); n != 500 || w.kept != 0 {
+		t.Errorf("the pipe got %d bytes, %d are counted", n, w.kept)
+	}
+	w.post(id1, 700, "left behind").running()
+	w.s.Close()
+	if w.kept != 0 {
+		t.Errorf("%d bytes are counted at the end", w.kept)
+	}
+}

@@ -72,8 +72,23 @@ var errBeyond = refusal{400, "the direction has ended before these bytes"}
 // limit refuses what a limit does not allow. The caller holds the lock, which is given up.
 func (u *upload) limit(name, why string) {
 	u.v.s.o.LimitHit(name)
-	u.refuse(refusal{409, why + " (limits." + name + "): send it again later"})
+	u.refuse(*later(409, name, why))
 }
+
+func later(status int, name, why string) *refusal {
+	return &refusal{status, why + " (limits." + name + "): send it again later"}
+}
+
+// A limited is a refusal for a limit.
+type limited struct {
+	name string
+	refusal
+}
+
+var (
+	errAhead = &limited{"duplex_ahead_bytes", *later(409, "duplex_ahead_bytes", "too much waits for what comes before it")}
+	errFull  = &limited{"buffer_bytes", *later(503, "buffer_bytes", "there is no memory for what has to wait")}
+)
 
 // refuse answers. The caller holds the lock, which is given up.
 func (u *upload) refuse(r refusal) {
@@ -96,7 +111,7 @@ func (u *upload) refuse(r refusal) {
 func (u *upload) remove() {
 	v := u.v
 	u.final = true
-	v.held -= len(u.held)
+	v.letGo(len(u.held))
 	u.held = nil
 	if i := slices.Index(v.uploads, u); i >= 0 {
 		v.uploads = slices.Delete(v.uploads, i, i+1)
@@ -132,32 +147,44 @@ func (u *upload) Data(b []byte) {
 		v.turn = false
 		b = b[n:]
 	}
-	if len(b) > 0 && !u.hold(b) {
-		u.limit("duplex_ahead_bytes", "too much waits for what comes before it")
-		v.run()
-		return
+	if len(b) > 0 {
+		if bad := u.hold(b); bad != nil {
+			v.s.o.LimitHit(bad.name)
+			u.refuse(bad.refusal)
+			v.run()
+			return
+		}
 	}
 	v.runLocked()
 	v.mu.Unlock()
 }
 
-// hold keeps b, unless that is too much. What continues the bytes that have come is never
-// refused: its client has no more credit than a window. The caller holds the lock.
-func (u *upload) hold(b []byte) bool {
+// hold keeps b, unless that is too much. What continues the bytes that have come is
+// refused only if there is no memory: its client has no more credit than a window. The caller holds the lock.
+func (u *upload) hold(b []byte) *limited {
 	v := u.v
 	if u.final || !v.open() {
-		return true // dropped
+		return nil // dropped
 	}
 	next := u.at == v.up && !slices.ContainsFunc(v.uploads, func(o *upload) bool {
 		return o != u && o.at == v.up && len(o.held) > 0
 	})
 	limit := v.s.o.MaxAhead
 	if !next && (v.held+len(b) > limit || u.at+int64(len(u.held)+len(b)) > v.up+int64(limit)) {
-		return false
+		return errAhead
+	}
+	if !v.s.o.Reserve(len(b)) {
+		return errFull
 	}
 	u.held = append(u.held, b...)
 	v.held += len(b)
-	return true
+	return nil
+}
+
+// letGo counts n bytes that wait no more.
+func (v *session) letGo(n int) {
+	v.held -= n
+	v.s.o.Reserve(-n)
 }
 
 // End implements [exchange.Request].
@@ -254,7 +281,7 @@ func (u *upload) skip() {
 func (u *upload) take(n int) []byte {
 	b := u.held[:n]
 	u.at += int64(n)
-	u.v.held -= n
+	u.v.letGo(n)
 	if u.held = u.held[n:]; len(u.held) == 0 {
 		u.held = nil
 	}

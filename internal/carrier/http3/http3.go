@@ -30,6 +30,8 @@ type Config struct {
 	Sessions exchange.SessionHandler
 	Path     string
 	Admit    func(*exchange.RequestHead) (*exchange.RequestHead, error)
+	// Metadata says which fields of the CONNECT count for the calls of its session; nil is none.
+	Metadata func(name string) bool
 
 	MaxStreams     int           // requests, or pipes, of a connection at a time
 	MaxHeaderBytes int           // of a request

@@ -84,7 +84,7 @@ func (s *Server) open(c *conn, w http.ResponseWriter, r *http.Request) {
 	}
 	x := &session{s: s, conn: c, wt: wt, connect: k.stream, shared: flowControlled(w)}
 	x.head = exchange.RequestHead{
-		Method: head.Method, Scheme: head.Scheme, Authority: head.Authority, Path: head.Path, Protocol: exchange.PipeCall, Fields: metadata(head.Fields),
+		Method: head.Method, Scheme: head.Scheme, Authority: head.Authority, Path: head.Path, Protocol: exchange.PipeCall, Fields: s.metadata(head.Fields),
 		Length: -1, Allowed: head.Allowed, Addr: head.Addr, TLS: head.TLS, Carrier: "wt",
 	}
 	s.mu.Lock()
@@ -128,10 +128,10 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) (*exchange.Reques
 }
 
 // metadata keeps the fields that count for the calls of a session.
-func metadata(fields []exchange.Field) []exchange.Field {
+func (s *Server) metadata(fields []exchange.Field) []exchange.Field {
 	var kept []exchange.Field
 	for _, f := range fields {
-		if f.Name == "authorization" || f.Name == "cookie" {
+		if s.cfg.Metadata != nil && s.cfg.Metadata(f.Name) {
 			kept = append(kept, f)
 		}
 	}

@@ -51,8 +51,8 @@ func TestOpen(t *testing.T) {
 		"an origin like ours": {strict, "/sluice/v1", "https://app.example.evil", 403, "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := serve(t, Config{Admit: c.policy.Admit}, echo)
-			h := http.Header{"Cookie": {"c=1"}, "X-Other": {"x"}}
+			s := serve(t, Config{Admit: c.policy.Admit, Metadata: func(name string) bool { return name == "cookie" || name == "x-listed" }}, echo)
+			h := http.Header{"Cookie": {"c=1"}, "X-Other": {"x"}, "X-Listed": {"l"}}
 			if c.origin == "own" {
 				h.Set("Origin", "https://"+s.addr)
 			} else if c.origin != "" {
@@ -77,7 +77,7 @@ func TestOpen(t *testing.T) {
 				head.Scheme != "https" || head.Authority != s.addr || head.TLS == nil || head.Addr == nil {
 				t.Errorf("head %+v", head)
 			}
-			if got := exchange.Get(head.Fields, "cookie"); got != c.cookie || head.Allowed != c.allowed || exchange.Get(head.Fields, "x-other") != "" {
+			if got := exchange.Get(head.Fields, "cookie"); got != c.cookie || head.Allowed != c.allowed || exchange.Get(head.Fields, "x-other") != "" || exchange.Get(head.Fields, "x-listed") != "l" {
 				t.Errorf("fields %v, allowed %v", head.Fields, head.Allowed)
 			}
 			_ = str.Close()

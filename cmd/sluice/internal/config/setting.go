@@ -81,7 +81,7 @@ func (c *Config) Settings() []Setting {
 		{Key: "duplex.poll_gap", Default: "30s", Value: duration(&c.Duplex.PollGap),
 			Help: "how long a session of long polls lives without one"},
 		{Key: "duplex.metadata", Arg: "NAME", Value: list(&c.Duplex.Metadata, nil),
-			Help: "a field of the GET that opens HTTP duplex which becomes metadata of its calls, besides cookie and authorization (repeatable)"},
+			Help: "a field of the request that opens a session of HTTP duplex or WebTransport which becomes metadata of its calls, besides cookie and authorization (repeatable)"},
 
 		{Key: "log.level", Flag: "log-level", Arg: "LEVEL", Default: "info", Value: level(&c.Log.Level),
 			Help: "debug, info, warn or error"},
