@@ -34,7 +34,7 @@ func (g *Gateway) ride(protocols table) table {
 		Metadata: metadata, MaxMessage: cfg.Limits.MessageBytes, MaxHeader: cfg.Limits.HeaderBytes, MaxCalls: cfg.Limits.StreamsPerConn,
 		Ratio: cfg.Limits.DecompressionRatio, Abuse: cfg.Limits.ConnAbuse, Header: cfg.Timeouts.Header, Idle: cfg.Timeouts.Idle,
 		Ping: cfg.WebSocket.Ping, PingTimeout: cfg.WebSocket.PingTimeout, Compression: !cfg.WebSocket.NoCompression, Reserve: g.budget.Reserve,
-		LimitHit: g.metrics.LimitHit,
+		LimitHit: g.metrics.LimitHit, Abused: g.abused,
 	}
 	if pipes != nil {
 		o.Raw = func(method string) (exchange.Handler, int, string) { return g.sessions.Raw(method) } // made below

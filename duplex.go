@@ -85,7 +85,7 @@ func newMux(g *Gateway, protocols exchange.Handler) *mux.Server {
 		MaxCalls: cfg.Limits.StreamsPerConn, MaxFields: cfg.Limits.HeaderBytes, MaxMessage: cfg.Limits.MessageBytes, Abuse: cfg.Limits.ConnAbuse,
 		Ping: cfg.Duplex.Ping, Detach: cfg.Duplex.Detach,
 		MaxWaitingAll: cfg.Limits.WaitingCalls, MaxWaiting: cfg.Limits.StreamsPerConn, MaxWaitingBytes: cfg.Limits.WaitingBytes,
-		Reserve: g.budget.Reserve, LimitHit: g.metrics.LimitHit,
+		Reserve: g.budget.Reserve, LimitHit: g.metrics.LimitHit, Abused: g.abused,
 	}
 	if len(cfg.Duplex.Key) > 0 {
 		o.Key = sha256.Sum256(cfg.Duplex.Key)

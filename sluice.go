@@ -207,6 +207,9 @@ func (g *Gateway) assemble(router rpc.Handler) error {
 	return g.startHTTP3()
 }
 
+// abused notes that a client was cut off for abuse.
+func (g *Gateway) abused(client net.Addr) { g.accept.Penalize(client) }
+
 // engineConfig is the HTTP/2 engine's part of the configuration, for one role.
 func (g *Gateway) engineConfig(client bool) *h2.Config {
 	l, t := &g.cfg.Limits, &g.cfg.Timeouts

@@ -1,6 +1,7 @@
 package sluice
 
 import (
+	"net"
 	"strings"
 	"time"
 
@@ -34,10 +35,13 @@ func newTable(next rpc.Handler, cfg *Config, lookup func(string) *rpc.Method, re
 			Table: methods.table.Load, Unknown: methods.unknown, MaxMessage: cfg.Limits.MessageBytes, Ratio: cfg.Limits.DecompressionRatio,
 			HeadWait: cfg.Timeouts.StreamHead, Heartbeat: cfg.Timeouts.Heartbeat, Reserve: reserve,
 			Ping: cfg.WebSocket.Ping, PingTimeout: cfg.WebSocket.PingTimeout, Compression: !cfg.WebSocket.NoCompression,
-			Idle: cfg.Timeouts.Idle, Abuse: cfg.Limits.ConnAbuse,
+			Idle: cfg.Timeouts.Idle, Abuse: cfg.Limits.ConnAbuse, Abused: methods.abused,
 		})},
 	}
 }
+
+// abused notes that a client was cut off for abuse.
+func (t *restTable) abused(client net.Addr) { t.g.abused(client) }
 
 // takesConnect says what is Connect's: steps 2, 3, 5 and 7 of
 // docs/protocols/negotiation.md.

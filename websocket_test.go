@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -155,5 +156,38 @@ func TestNoWebSocket(t *testing.T) {
 	b, err := io.ReadAll(r.Body)
 	if err != nil || strings.Contains(string(b), `"websocket"`) || !strings.Contains(string(b), `"duplex"`) {
 		t.Errorf("%s, %v", b, err)
+	}
+}
+
+// TestWebSocketAbuse: who was cut off a WebSocket for frames of no use has to wait for the next connection, as over HTTP/2.
+func TestWebSocketAbuse(t *testing.T) {
+	enc := websocket.Encoder{Client: true}
+	for name, flood := range map[string]struct {
+		path, protocol string
+		frame          []byte
+	}{
+		"frames of WebSocket":    {"/grpc.testing.TestService/FullDuplexCall", "grpc-websockets", enc.Ping(nil, nil)},
+		"frames of the protocol": {"/sluice/v1", "sluice.v1", enc.Message(nil, websocket.Binary, []byte("\x12\x00\x00\x08\x00\x00\x00\x0012345678"))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			addr, g := startGateway(t, sluice.Config{Backends: []sluice.Backend{{Handler: testServer(t)}}, Limits: sluice.Limits{ConnAbuse: 20}})
+			_, conn, r := shake(t, addr, flood.path, flood.protocol, "")
+			for range 30 {
+				if _, err := conn.Write(flood.frame); err != nil {
+					break
+				}
+			}
+			if code, err := last(r); code != websocket.PolicyViolation {
+				t.Fatalf("close %d, %v", code, err)
+			}
+			shake(t, addr, "/sluice/v1", "sluice.v1", "")
+			w := httptest.NewRecorder()
+			g.Metrics().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+			for _, want := range []string{"conn_abuse", "conn_penalty"} {
+				if !strings.Contains(w.Body.String(), `sluice_limits_hit_total{limit="`+want+`"} `) {
+					t.Errorf("%s was not hit", want)
+				}
+			}
+		})
 	}
 }

@@ -154,6 +154,10 @@ func (s *Server) Release() {
 	s.wg.Done()
 }
 
+// Penalize notes that a client was cut off for abuse on something of its connection, such as a WebSocket: its next
+// connections wait as after one of HTTP/2 that was ended for that.
+func (s *Server) Penalize(client net.Addr) { s.penalties.add(client, time.Now()) }
+
 // Conns returns how many connections are open.
 func (s *Server) Conns() int {
 	s.mu.Lock()

@@ -113,6 +113,8 @@ func (l *link) Data(b []byte) {
 		code := exchange.ProtocolError
 		if errors.Is(err, errAbuse) {
 			code = exchange.EnhanceYourCalm
+			l.s.o.LimitHit("conn_abuse")
+			l.s.o.Abused(l.conn.head.Addr)
 		}
 		l.abort(code, err)
 	}

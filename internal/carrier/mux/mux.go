@@ -14,6 +14,7 @@ package mux
 
 import (
 	"crypto/rand"
+	"net"
 	"sync"
 	"time"
 
@@ -53,6 +54,8 @@ type Options struct {
 
 	Reserve  func(n int) bool  // takes bytes of the gateway's memory, or gives them back; may be nil
 	LimitHit func(name string) // may be nil
+
+	Abused func(client net.Addr) // is told who was cut off for frames of no use; may be nil
 }
 
 func or[T comparable](v *T, otherwise T) {
@@ -95,6 +98,9 @@ func New(o Options) *Server {
 	}
 	if o.LimitHit == nil {
 		o.LimitHit = func(string) {}
+	}
+	if o.Abused == nil {
+		o.Abused = func(net.Addr) {}
 	}
 	if o.Key == ([32]byte{}) {
 		_, _ = rand.Read(o.Key[:]) // never fails

@@ -1,6 +1,7 @@
 package websocket
 
 import (
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -44,6 +45,8 @@ type Options struct {
 	MaxCalls   int // at a time on one WebSocket
 	Ratio      int // of decompression, at most
 	Abuse      int // frames of no use in a second; 0 is no bound
+	// Abused is told who was cut off for more. Nil is nobody.
+	Abused func(client net.Addr)
 
 	Header      time.Duration // until the header block of a call is there; 0 is for ever
 	Idle        time.Duration // of a WebSocket for many calls without one; 0 is for ever
@@ -150,7 +153,7 @@ func (s *Server) Start(head *exchange.RequestHead, response exchange.Response) e
 		}
 		to = h
 	}
-	k := &socket{s: s, response: response, status: agreed.Status, fields: agreed.Fields, opened: s.o.Now()}
+	k := &socket{s: s, response: response, status: agreed.Status, fields: agreed.Fields, client: head.Addr, opened: s.o.Now()}
 	k.abuse.Rate = s.o.Abuse
 	k.ping.Ping, k.ping.Timeout = s.o.Ping, s.o.PingTimeout
 	k.dec = wire.Decoder{Deflate: agreed.Deflate, MaxMessage: noLimit, MaxRatio: s.o.Ratio}

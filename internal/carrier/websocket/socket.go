@@ -1,6 +1,7 @@
 package websocket
 
 import (
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +33,7 @@ type socket struct {
 	session  session
 	status   int // of the handshake
 	fields   []exchange.Field
+	client   net.Addr
 	opened   time.Time
 
 	// Of the frames that come.
@@ -127,6 +129,9 @@ func (k *socket) feed(b []byte) {
 	k.hollow = 0
 	if err == nil && !k.deaf && !k.abuse.Charge(cost, time.Duration(k.heard.Load())) {
 		err = wire.ErrAbuse
+		if f := k.s.o.Abused; f != nil {
+			f(k.client)
+		}
 	}
 	if bad, ok := err.(*wire.Error); ok {
 		k.refuse(bad)

@@ -9,6 +9,7 @@
 package rest
 
 import (
+	"net"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -34,11 +35,12 @@ type Options struct {
 	Heartbeat  time.Duration // of silence before a sign of life; 0 is never
 
 	// Of WebSockets.
-	Ping        time.Duration // of silence before a Ping; 0 is never
-	PingTimeout time.Duration // of more silence before the client is given up
-	Idle        time.Duration // until a client that has to speak first does; 0 is for ever
-	Abuse       int           // frames of no use in a second; 0 is no bound
-	Compression bool          // permessage-deflate is agreed to
+	Ping        time.Duration  // of silence before a Ping; 0 is never
+	PingTimeout time.Duration  // of more silence before the client is given up
+	Idle        time.Duration  // until a client that has to speak first does; 0 is for ever
+	Abuse       int            // frames of no use in a second; 0 is no bound
+	Abused      func(net.Addr) // is told who was cut off for more; nil is nobody
+	Compression bool           // permessage-deflate is agreed to
 
 	Now func() time.Time // nil is time.Now
 	// After calls f once, later, from any goroutine, unless it is stopped before.

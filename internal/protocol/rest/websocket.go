@@ -211,7 +211,9 @@ func (k *socket) feed(b []byte) {
 	if cost := k.dec.Cost(); err == nil && !k.abuse.Charge(cost, time.Duration(k.heard.Load())) {
 		err = websocket.ErrAbuse
 	}
-	if bad, ok := err.(*websocket.Error); ok {
+	if err == websocket.ErrAbuse {
+		k.abused()
+	} else if bad, ok := err.(*websocket.Error); ok {
 		k.abort(bad.Code, bad.Reason)
 	}
 	if k.deaf { // not before: the decoder must not be changed under its feet

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -74,8 +75,13 @@ func TestSocketEnds(t *testing.T) {
 		{"response is cut", func(d *dialer) { d.raw([]byte{0, 0, 0, 0, 9}); d.backend.end(ok, nil); d.bye(4013) }, "close 4013 the backend ended the response inside of a message", rpc.Internal, false, false},
 	} {
 		each(t, tc.name, func(t *testing.T, carrier string) {
-			d := newDialer(t).dial(carrier, "/v1/chat", plain)
+			d, abused := newDialer(t), 0
+			d.o.Abused = func(net.Addr) { abused++ }
+			d.dial(carrier, "/v1/chat", plain)
 			tc.do(d)
+			if abused > 0 != strings.HasSuffix(tc.want, "(limits.conn_abuse)") {
+				t.Errorf("%d times somebody was told of abuse", abused)
+			}
 			last := ""
 			if got := d.got(); len(got) > 0 {
 				last = got[len(got)-1]

@@ -186,7 +186,7 @@ func (k *socket) start() bool {
 func (k *socket) halfClose() {
 	if k.half {
 		if !k.abuse.Charge(1, time.Duration(k.heard.Load())) {
-			k.abort(websocket.ErrAbuse.Code, websocket.ErrAbuse.Reason)
+			k.abused()
 		}
 		return
 	}

@@ -143,6 +143,14 @@ func (k *socket) abort(code websocket.Code, reason string) {
 	k.leave(func(b []byte) []byte { return k.enc.Close(b, code, reason) }, &ending{}, st)
 }
 
+// abused cuts the client off for frames of no use.
+func (k *socket) abused() {
+	if f := k.s.o.Abused; f != nil {
+		f(k.Peer.Addr)
+	}
+	k.abort(websocket.ErrAbuse.Code, websocket.ErrAbuse.Reason)
+}
+
 // fail ends the call with a status of the gateway.
 func (k *socket) fail(st rpc.Status) {
 	k.out.mu.Lock()
