@@ -22,6 +22,7 @@
 //	TestOrigins   pages of foreign origins, over every carrier
 //	TestThieves   tickets that were forged, stolen or kept, over every kind of carrier
 //	TestPages     the lines with curl that the pages show
+//	TestExamples  the programs to copy, started as their pages say, in Chromium
 //	TestPublic    a public server with google.api.http annotations, grpc-gateway's example
 //
 // The directory routes has judges of its own, for what needs no running command. The
