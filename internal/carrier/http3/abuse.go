@@ -43,11 +43,8 @@ func (c *conn) charge() {
 		return // what a lost connection takes back is no abuse
 	}
 	c.mu.Lock()
-	if now := time.Now(); now.Sub(c.abuseAt) >= time.Second {
-		c.abuse, c.abuseAt = 0, now
-	}
-	c.abuse++
-	over := c.abuse == most+1
+	over := !c.abuse.Charge(1, most, time.Duration(time.Now().UnixNano())) && !c.abused
+	c.abused = c.abused || over
 	c.mu.Unlock()
 	if over {
 		c.s.cfg.LimitHit("conn_abuse")

@@ -12,6 +12,7 @@ import (
 	qhttp3 "github.com/quic-go/quic-go/http3"
 
 	"github.com/sluice-rpc/sluice/internal/blocking"
+	"github.com/sluice-rpc/sluice/internal/persecond"
 )
 
 // conn is a connection, as far as the libraries do not keep it.
@@ -23,9 +24,9 @@ type conn struct {
 	active   int // requests and sessions
 	sessions int
 	draining bool
-	abuse    int // requests that the client took back since abuseAt
-	abuseAt  time.Time
-	idle     *time.Timer // while nothing is active; nil if it may be idle for ever
+	abuse    persecond.Count // requests that the client took back
+	abused   bool            // too many
+	idle     *time.Timer     // while nothing is active; nil if it may be idle for ever
 }
 
 type connKey struct{}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
+	"github.com/sluice-rpc/sluice/internal/persecond"
 	"github.com/sluice-rpc/sluice/internal/wire/duplex"
 	"github.com/sluice-rpc/sluice/internal/wire/fields"
 )
@@ -22,12 +23,11 @@ type connection struct {
 
 	session exchange.Session // whose calls have pipes of their own, else nil
 
-	mu      sync.Mutex
-	lossy   map[uint64]*call // by the number of their datagrams
-	hello   []exchange.Field // defaults of calls
-	abuse   int
-	abuseAt time.Time
-	calls   int
+	mu    sync.Mutex
+	lossy map[uint64]*call // by the number of their datagrams
+	hello []exchange.Field // defaults of calls
+	abuse persecond.Count
+	calls int
 
 	sending sync.Mutex // held while a Session sends
 	gone    bool
@@ -70,11 +70,7 @@ func (c *connection) end() {
 func (c *connection) charge() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if now := c.s.o.Now(); now.Sub(c.abuseAt) >= time.Second {
-		c.abuse, c.abuseAt = 0, now
-	}
-	c.abuse++
-	return c.abuse <= c.s.o.Abuse
+	return c.abuse.Charge(1, c.s.o.Abuse, time.Duration(c.s.o.Now().UnixNano()))
 }
 
 // request makes the head of a call from its own fields; those of HELLO stand in for names that are not

@@ -154,7 +154,6 @@ func (s *Server) Start(head *exchange.RequestHead, response exchange.Response) e
 		to = h
 	}
 	k := &socket{s: s, response: response, status: agreed.Status, fields: agreed.Fields, client: head.Addr, opened: s.o.Now()}
-	k.abuse.Rate = s.o.Abuse
 	k.ping.Ping, k.ping.Timeout = s.o.Ping, s.o.PingTimeout
 	k.dec = wire.Decoder{Deflate: agreed.Deflate, MaxMessage: noLimit, MaxRatio: s.o.Ratio}
 	k.enc.Deflate = agreed.Deflate

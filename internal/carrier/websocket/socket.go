@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
+	"github.com/sluice-rpc/sluice/internal/persecond"
 	"github.com/sluice-rpc/sluice/internal/wire/ledger"
 	wire "github.com/sluice-rpc/sluice/internal/wire/websocket"
 	"github.com/sluice-rpc/sluice/rpc"
@@ -39,7 +40,7 @@ type socket struct {
 	// Of the frames that come.
 	dec    wire.Decoder
 	ledger ledger.Ledger // from what came to what streams were given
-	abuse  wire.Allowance
+	abuse  persecond.Count
 	bytes  bool // the message has some
 	hollow int  // messages without
 	deaf   bool // frames count for nothing: they are not even read
@@ -127,7 +128,7 @@ func (k *socket) feed(b []byte) {
 	err := k.dec.Feed(b, (*frames)(k))
 	cost := k.dec.Cost() + k.hollow
 	k.hollow = 0
-	if err == nil && !k.deaf && !k.abuse.Charge(cost, time.Duration(k.heard.Load())) {
+	if err == nil && !k.deaf && !k.abuse.Charge(cost, k.s.o.Abuse, time.Duration(k.heard.Load())) {
 		err = wire.ErrAbuse
 		if f := k.s.o.Abused; f != nil {
 			f(k.client)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
+	"github.com/sluice-rpc/sluice/internal/persecond"
 	grpcwire "github.com/sluice-rpc/sluice/internal/wire/grpc"
 	"github.com/sluice-rpc/sluice/internal/wire/websocket"
 	"github.com/sluice-rpc/sluice/internal/wire/wsjson"
@@ -43,7 +44,7 @@ type socket struct {
 	ended bool // and so has the call
 	deaf  bool // frames count for nothing: they are not even read
 	held  int  // bytes taken from Options.Reserve
-	abuse websocket.Allowance
+	abuse persecond.Count
 
 	heard  atomic.Int64 // when something came last, in nanoseconds after opened
 	unpaid atomic.Int64 // bytes that came and are not credited
@@ -101,7 +102,6 @@ func (s *server) startSocket(c *call, head *exchange.RequestHead) exchange.Reque
 		Deflate: agreed.Deflate, Whole: true, MaxMessage: s.o.MaxMessage + len(wsjson.MessagePrefix) + len(wsjson.MessageSuffix), MaxRatio: s.o.Ratio,
 	}
 	k.enc.Deflate = agreed.Deflate
-	k.abuse.Rate = s.o.Abuse
 	k.ping.Ping, k.ping.Timeout = s.o.Ping, s.o.PingTimeout
 	if c.refused == nil {
 		c.refused = k.read(head)
@@ -208,7 +208,7 @@ func (k *socket) Data(b []byte) {
 // feed reads a piece.
 func (k *socket) feed(b []byte) {
 	err := k.dec.Feed(b, (*frames)(k))
-	if cost := k.dec.Cost(); err == nil && !k.abuse.Charge(cost, time.Duration(k.heard.Load())) {
+	if cost := k.dec.Cost(); err == nil && !k.abuse.Charge(cost, k.s.o.Abuse, time.Duration(k.heard.Load())) {
 		err = websocket.ErrAbuse
 	}
 	if err == websocket.ErrAbuse {

@@ -185,7 +185,7 @@ func (k *socket) start() bool {
 // halfClose ends the client's direction of the call.
 func (k *socket) halfClose() {
 	if k.half {
-		if !k.abuse.Charge(1, time.Duration(k.heard.Load())) {
+		if !k.abuse.Charge(1, k.s.o.Abuse, time.Duration(k.heard.Load())) {
 			k.abused()
 		}
 		return

@@ -6,7 +6,7 @@
 // pieces of any size, and calls [Events]; an [Encoder] appends frames to a slice. Both
 // serve both roles. They don't know each other: who drives them answers a Ping with a
 // Pong, a Close with a Close, and an error of the Decoder with a Close of its code.
-// [Keepalive], [Pongs] and [Allowance] look after the peer for it.
+// [Keepalive] and [Pongs] look after the peer for it.
 //
 // What a peer can make a Decoder keep is bounded: a part of a message up to MaxMessage
 // where whole messages are wanted or the message is compressed, and between messages

@@ -24,25 +24,8 @@ func TakeScratch() *Scratch { return scratches.Get().(*Scratch) }
 // Free gives it back.
 func (s *Scratch) Free() { scratches.Put(s) }
 
-// An Allowance is how many frames of no use may come in a second; see [Decoder.Cost].
-type Allowance struct {
-	Rate int // 0 is no bound
-
-	spent int
-	since time.Duration
-}
-
-// ErrAbuse is how a peer is refused that is beyond its Allowance.
+// ErrAbuse is how a peer is refused that sends too many frames of no use; see [Decoder.Cost].
 var ErrAbuse = &Error{PolicyViolation, "too many frames of no use (limits.conn_abuse)"}
-
-// Charge takes n, and says whether there was as much.
-func (a *Allowance) Charge(n int, now time.Duration) bool {
-	if now-a.since >= time.Second {
-		a.since, a.spent = now, 0
-	}
-	a.spent += n
-	return a.Rate == 0 || a.spent <= a.Rate
-}
 
 // maxPongs is how many may wait to be taken. Of those that come then the last one is
 // sent (RFC 6455, section 5.5.3).
