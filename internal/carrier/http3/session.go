@@ -228,10 +228,10 @@ func (x *session) receive() {
 }
 
 // Control implements [exchange.Session].
-func (x *session) Control(b []byte) { x.out.add(b) }
+func (x *session) Control(b []byte) { x.out.send(b) }
 
 // Datagram implements [exchange.Session].
-func (x *session) Datagram(b []byte) bool { return x.grams.add(b) }
+func (x *session) Datagram(b []byte) bool { return x.grams.send(b) }
 
 // MaxDatagram implements [exchange.Session].
 func (x *session) MaxDatagram() int { return maxDatagram }
