@@ -47,7 +47,7 @@ func TestChaos(t *testing.T) {
 	}
 	const calls = 4
 	before := runtime.NumGoroutine()
-	w := newChaos(t)
+	w := newChaos(t, nil)
 	w.dial(t)
 	start := time.Now()
 	stop := make(chan struct{})
@@ -135,14 +135,33 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) tls() *tls.Config { return &tls.Config{Certificates: []tls.Certificate{w.cert}} }
 
-// serveQUIC serves HTTP/3 at an address.
-func (w *world) serveQUIC(t *testing.T, addr net.Addr) {
+// serveQUIC serves HTTP/3 at an address, where nothing is heard if deaf is given.
+func (w *world) serveQUIC(t *testing.T, addr net.Addr, deaf *hole) {
 	t.Helper()
 	udp, err := net.ListenPacket("udp", addr.String())
 	if err != nil {
 		t.Fatal(err)
 	}
+	if deaf != nil {
+		deaf.PacketConn = udp
+		udp = deaf
+	}
 	w.serve(func() { _ = w.gateway.ServeQUIC(udp, w.tls()) })
+}
+
+// A hole is a socket that takes packets and never answers, as behind a firewall that drops UDP.
+type hole struct {
+	net.PacketConn
+	dropped atomic.Int64
+}
+
+func (h *hole) ReadFrom(b []byte) (int, net.Addr, error) {
+	for {
+		if _, addr, err := h.PacketConn.ReadFrom(b); err != nil {
+			return 0, addr, err
+		}
+		h.dropped.Add(1)
+	}
 }
 
 func (w *world) serve(f func()) {
@@ -202,8 +221,9 @@ func localListener(t *testing.T) net.Listener {
 // QUIC has none.
 type chaos struct {
 	*world
-	proxy  *httptest.Server
-	client *client.Client // or nil
+	proxy     *httptest.Server
+	client    *client.Client // or nil
+	noUpgrade atomic.Bool    // refuse WebSockets
 
 	cuts, network, uploads, aborted, buffered atomic.Int64
 
@@ -213,7 +233,7 @@ type chaos struct {
 	seen  map[string]int
 }
 
-func newChaos(t *testing.T) *chaos {
+func newChaos(t *testing.T, deaf *hole) *chaos {
 	t.Helper()
 	w := &chaos{world: newWorld(t), conns: map[net.Conn]struct{}{}, ids: map[int]bool{}, seen: map[string]int{}}
 	plain := localListener(t)
@@ -224,7 +244,7 @@ func newChaos(t *testing.T) *chaos {
 	w.proxy.Config.ErrorLog = log.New(io.Discard, "", 0) // of connections that are cut
 	w.proxy.Config.ConnState = w.connState
 	w.proxy.StartTLS()
-	w.serveQUIC(t, w.proxy.Listener.Addr())
+	w.serveQUIC(t, w.proxy.Listener.Addr(), deaf)
 	return w
 }
 
@@ -258,6 +278,10 @@ func (w *chaos) proxied(target string) http.Handler {
 	proxy.ErrorLog = log.New(io.Discard, "", 0)
 	proxy.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) }
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if w.noUpgrade.Load() && r.Header.Get("Upgrade") != "" {
+			http.Error(rw, "no WebSockets here", http.StatusForbidden)
+			return
+		}
 		if r.Method != http.MethodPost || r.ContentLength <= 0 {
 			proxy.ServeHTTP(rw, r)
 			return

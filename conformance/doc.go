@@ -19,6 +19,11 @@
 //	TestChaosWeb  the same in Chromium and Firefox, with the client for browsers
 //	TestNginx     streams through nginx as it is by default
 //	TestProxies   the matrix through nginx and HAProxy, in five ways to set them up
+//	TestProxiesWeb  the same for Chromium, with the carrier that the client for browsers chooses
+//	TestHole      UDP that nothing answers, where WebTransport is announced
+//	TestParallel  100 calls of a page, and its connections
+//	TestHidden    pages that sleep, or that nobody looks at
+//	TestHeap      a page that calls for an hour
 //	TestOrigins   pages of foreign origins, over every carrier
 //	TestThieves   tickets that were forged, stolen or kept, over every kind of carrier
 //	TestPages     the lines with curl that the pages show

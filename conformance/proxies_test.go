@@ -3,8 +3,10 @@ package conformance
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -111,6 +113,36 @@ func TestProxies(t *testing.T) {
 				t.Errorf("%d carriers were tried, want %d", passed, len(p.carries))
 			}
 		})
+	}
+}
+
+// TestProxiesWeb has the client for browsers choose in Chromium what passes.
+func TestProxiesWeb(t *testing.T) {
+	node, chromium := installed(t, "node"), installed(t, "chromium")
+	modules(t)
+	s := newStage(t, "--cors-origin", "*")
+	urls := map[string]string{}
+	for _, p := range proxies {
+		urls[p.name] = "https://" + s.behind(t, p)
+	}
+	b, err := json.Marshal(urls)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	c := exec.CommandContext(ctx, node, "--test-reporter=tap", "proxies.test.js")
+	c.Dir, c.WaitDelay = "web", 5*time.Second
+	c.Env = append(os.Environ(), "PROXIES_CHROMIUM="+chromium, "PROXIES_URLS="+string(b))
+	out, err := c.CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	for _, m := range said.FindAllSubmatch(out, -1) {
+		t.Logf("%s", m[1])
+	}
+	if n := passes(out); n != len(proxies) {
+		t.Errorf("%d of %d proxies", n, len(proxies))
 	}
 }
 

@@ -56,7 +56,7 @@ func TestChaosWeb(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("CHAOS")); err == nil {
 		count = n
 	}
-	w := newChaos(t)
+	w := newChaos(t, nil)
 	defer w.close(t)
 	control := http.NewServeMux()
 	control.HandleFunc("POST /cut", func(http.ResponseWriter, *http.Request) { w.cutNetwork() })
@@ -68,4 +68,61 @@ func TestChaosWeb(t *testing.T) {
 	if whole() { // it may take a minute
 		w.left(t)
 	}
+}
+
+// TestHole has UDP dropped, on an address that the gateway announces for WebTransport: pages connect by what
+// is left before WebTransport gives up.
+func TestHole(t *testing.T) {
+	deaf := new(hole)
+	w := newChaos(t, deaf)
+	defer w.close(t)
+	control := http.NewServeMux()
+	control.HandleFunc("POST /refuse", func(http.ResponseWriter, *http.Request) { w.noUpgrade.Store(true) })
+	control.HandleFunc("GET /dropped", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprint(rw, deaf.dropped.Load()) })
+	session(t, "hole", w.proxy.URL, []string{"Chromium"}, control)
+}
+
+// TestParallel has a page make 100 bidirectional calls at once, which take at most two connections.
+func TestParallel(t *testing.T) {
+	w := newWorld(t)
+	defer w.close(t)
+	l := localListener(t)
+	w.serve(func() { _ = w.gateway.ServeTLS(l, w.tls()) })
+	w.serveQUIC(t, l.Addr(), nil)
+	control := http.NewServeMux()
+	control.HandleFunc("GET /connections", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprint(rw, w.gateway.Status().ClientConns) })
+	control.HandleFunc("GET /calls", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprint(rw, w.gateway.Status().ActiveCalls) })
+	browsers, over := []string{"Chromium"}, "websocket,webtransport"
+	if whole() {
+		browsers, over = append(browsers, "Firefox"), over+",duplex-streaming,duplex,long-poll,automatic"
+	}
+	session(t, "parallel", "https://"+l.Addr().String(), browsers, control, "SESSION_CARRIERS="+over)
+}
+
+// TestHidden has pages go on with their calls when they are looked at again: they were asleep, and their
+// connections are gone.
+func TestHidden(t *testing.T) {
+	w := newChaos(t, nil)
+	defer w.close(t)
+	control := http.NewServeMux()
+	control.HandleFunc("POST /cut", func(http.ResponseWriter, *http.Request) { w.cutNetwork() })
+	browsers := []string{"Firefox"}
+	if whole() {
+		browsers = append(browsers, "Chromium")
+	}
+	session(t, "hidden", w.proxy.URL, browsers, control)
+	if w.network.Load() == 0 {
+		t.Error("no connection was cut")
+	}
+}
+
+// TestHeap has a page make calls for HEAP_TIME, after which it has the heap that it had. Without HEAP_TIME it takes
+// half a minute.
+func TestHeap(t *testing.T) {
+	if !whole() && os.Getenv("HEAP_TIME") == "" {
+		t.Skip("only in long runs: what a heap does in seconds says little")
+	}
+	w := newChaos(t, nil)
+	defer w.close(t)
+	session(t, "heap", w.proxy.URL, []string{"Chromium"}, http.NewServeMux(), fmt.Sprint("SESSION_SECONDS=", period(t, "HEAP_TIME", 30*time.Second).Seconds()))
 }

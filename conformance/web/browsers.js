@@ -15,6 +15,16 @@ async function launchChromium(executablePath, args) {
 				await devtools.send("Network.enable");
 				devtools.on("Network.responseReceived", ({ response: { url, protocol } }) => take({ url, protocol }));
 			};
+			// Without a screen Chromium hides no page, and freezes none that is not hidden. A debugger stops it as sleep does.
+			page.hide = async () => {
+				await devtools.send("Debugger.enable");
+				await devtools.send("Debugger.pause");
+			};
+			page.show = () => devtools.send("Debugger.disable");
+			page.heap = async () => {
+				await devtools.send("HeapProfiler.collectGarbage");
+				return (await devtools.send("Runtime.getHeapUsage")).usedSize;
+			};
 			return page;
 		},
 		close: () => browser.close(),

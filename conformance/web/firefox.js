@@ -114,6 +114,12 @@ async function newPage(bidi) {
 		},
 		/** bringToFront ends that timers run late, as they do in pages that are hidden. */
 		bringToFront: () => bidi.send("browsingContext.activate", { context }),
+		/** hide looks at another tab, and show at this one again. */
+		hide: async () => {
+			const other = await bidi.send("browsingContext.create", { type: "tab" });
+			await bidi.send("browsingContext.activate", { context: other.context });
+		},
+		show: () => bidi.send("browsingContext.activate", { context }),
 		close: () => bidi.send("browsingContext.close", { context }),
 	};
 }

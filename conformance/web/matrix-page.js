@@ -168,3 +168,6 @@ globalThis.play = async (where, kinds) => {
 	await run(cases.filter((one) => one.timeoutMs)); // when nobody is busy
 	return results;
 };
+
+/** carrierOf is what a session is on. */
+globalThis.carrierOf = (where) => sessionOf(where).carrier;

@@ -73,3 +73,75 @@ globalThis.chaos = async ({ baseUrl, cut, calls, count }) => {
 	await Promise.all(Array.from({ length: calls }, (_, i) => echo(session, i, each, answered)));
 	return { answers, cuts, opened };
 };
+
+/** race connects with the carriers that sessions have by themselves, makes a call, and tells what happened when. */
+globalThis.race = async ({ baseUrl }) => {
+	localStorage.clear(); // what is remembered of races
+	const begun = performance.now();
+	const happened = [];
+	const session = connect({ baseUrl, onEvent: ({ type, carrier }) => happened.push({ type, carrier, ms: Math.round(performance.now() - begun) }) });
+	await echo(session, 0, 20, () => {});
+	const { carrier } = session;
+	session.close();
+	return { carrier, happened };
+};
+
+/** hold opens calls, of which each gets an answer and stays open until release ends them all. */
+globalThis.hold = async ({ baseUrl, carrier, calls }) => {
+	const session = connect({ baseUrl, carriers: carriers[carrier](), waitMs: 30_000 });
+	const held = Array.from({ length: calls }, () => session.call({ path }));
+	const answers = await Promise.all(held.map(async ({ send, messages }, i) => {
+		const incoming = messages[Symbol.asyncIterator]();
+		await send(encode(message(i, 0)));
+		check(decode((await incoming.next()).value), i, 0);
+		return incoming;
+	}));
+	globalThis.release = async () => {
+		for (const { closeSend } of held) closeSend();
+		const ends = await Promise.all(answers.map((incoming) => incoming.next()));
+		session.close();
+		return ends.filter(({ done }) => done).length;
+	};
+	return { carrier: session.carrier };
+};
+
+/** talk goes on with a call, each message after the answer to the one before. */
+globalThis.talk = ({ baseUrl, carrier }) => {
+	const now = { answered: 0, wrong: "", connections: 0, seen: [], pauseMs: 0 };
+	for (const type of ["freeze", "resume", "visibilitychange"]) document.addEventListener(type, () => now.seen.push(type));
+	const session = connect({ baseUrl, carriers: carriers[carrier](), onEvent: (e) => e.type === "open" && now.connections++ });
+	const { send, messages } = session.call({ path });
+	(async () => {
+		const incoming = messages[Symbol.asyncIterator]();
+		for (let at = performance.now(); ; now.answered++) {
+			now.pauseMs = Math.max(now.pauseMs, Math.round(performance.now() - at));
+			at = performance.now();
+			await send(encode(message(0, now.answered)));
+			check(decode((await incoming.next()).value), 0, now.answered);
+			await new Promise((resolve) => setTimeout(resolve, 10));
+		}
+	})().catch((err) => (now.wrong = String(err)));
+	globalThis.talking = () => now;
+};
+
+/** work makes calls, short and long, given up and not, until it is time, and tells how many. */
+globalThis.work = async ({ baseUrl, seconds }) => {
+	globalThis.session ??= connect({ baseUrl });
+	let calls = 0;
+	const worker = async (w) => {
+		for (const end = performance.now() + seconds * 1000; performance.now() < end; calls++) {
+			if (calls % 10 !== 9) {
+				await echo(globalThis.session, w, 1 + (calls % 30), () => {});
+				continue;
+			}
+			const call = globalThis.session.call({ path });
+			await call.send(encode(message(w, 0)));
+			for await (const m of call.messages) {
+				check(decode(m), w, 0);
+				break; // which cancels
+			}
+		}
+	};
+	await Promise.all([0, 1, 2, 3].map(worker));
+	return calls;
+};

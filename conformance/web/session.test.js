@@ -11,6 +11,9 @@ const env = (name) => {
 const baseUrl = env("URL");
 const control = env("CONTROL"); // does what a page cannot
 
+const ask = async (what) => (await fetch(`${control}/${what}`)).text();
+const pause = (ms = 20) => new Promise((resolve) => setTimeout(resolve, ms));
+
 const cases = {
 	chaos(opened) {
 		const count = Number(env("COUNT"));
@@ -20,6 +23,85 @@ const cases = {
 			assert.equal(got.answers, count);
 			for (const name of ["websocket", "webtransport", "duplex-streaming", "duplex", "long-poll"])
 				assert.ok(got.opened[name] >= 1, `${name}: ${got.opened[name]}`);
+		});
+	},
+
+	hole(opened) {
+		/** race wants the connection before WebTransport has given up; the numbers are for people. */
+		const race = async (t, want) => {
+			const { carrier, happened } = await opened().evaluate((where) => globalThis.race(where), { baseUrl });
+			t.diagnostic(JSON.stringify({ carrier, happened }));
+			assert.equal(carrier, want);
+			const at = (type, carrier) => happened.findIndex((e) => e.type === type && e.carrier === carrier);
+			assert.ok(at("connecting", "webtransport") >= 0, "WebTransport is tried");
+			assert.ok(at("open", want) >= 0);
+			assert.ok(at("failed", "webtransport") < 0 || at("open", want) < at("failed", "webtransport"));
+		};
+		test("WebSocket is there", { timeout: 30_000 }, async (t) => {
+			await race(t, "websocket");
+		});
+		test("WebSockets are refused too", { timeout: 30_000 }, async (t) => {
+			await fetch(`${control}/refuse`, { method: "POST" });
+			await race(t, "duplex-streaming");
+		});
+		test("packets fell into the hole", { timeout: 30_000 }, async () => {
+			while (Number(await ask("dropped")) === 0) await pause();
+		});
+	},
+
+	parallel(opened) {
+		for (const carrier of env("CARRIERS").split(",")) {
+			test(carrier, { timeout: 120_000 }, async (t) => {
+				const held = await opened().evaluate((where) => globalThis.hold(where), { baseUrl, carrier, calls: 100 });
+				const calls = Number(await ask("calls"));
+				let connections = Number(await ask("connections"));
+				// Chromium leaves QUIC connections of sessions that are closed, as of one that has lost the race, to the idle timeout.
+				for (const end = Date.now() + 60_000; connections > 2 && Date.now() < end; connections = Number(await ask("connections"))) await pause();
+				t.diagnostic(JSON.stringify({ carrier: held.carrier, calls, connections }));
+				assert.equal(await opened().evaluate(() => globalThis.release()), 100);
+				assert.equal(calls, 100);
+				assert.ok(connections <= 2, `${connections} connections`);
+			});
+		}
+	},
+
+	hidden(opened) {
+		for (const carrier of ["websocket", "webtransport", "long-poll"]) {
+			test(carrier, { timeout: 60_000 }, async (t) => {
+				const { page } = opened();
+				const until = async (good) => {
+					for (;;) {
+						const now = await page.evaluate(() => globalThis.talking());
+						assert.equal(now.wrong, "");
+						if (good(now)) return now;
+						await pause();
+					}
+				};
+				await page.evaluate((where) => globalThis.talk(where), { baseUrl, carrier });
+				const before = await until((now) => now.answered > 10);
+				await page.hide();
+				await pause(500);
+				await fetch(`${control}/cut`, { method: "POST" });
+				await pause(500);
+				await page.show();
+				const after = await until((now) => now.answered > before.answered + 50);
+				t.diagnostic(JSON.stringify(after));
+				assert.ok(after.seen.length >= 2 || after.pauseMs >= 900, "the page was hidden, or asleep");
+			});
+		}
+	},
+
+	heap(opened) {
+		const seconds = Number(env("SECONDS"));
+		test(`calls for ${seconds} s`, { timeout: 3 * seconds * 1000 + 120_000 }, async (t) => {
+			const { page } = opened();
+			const work = (seconds) => page.evaluate((where) => globalThis.work(where), { baseUrl, seconds });
+			await work(10); // until everything was there once
+			const before = await page.heap();
+			const calls = await work(seconds);
+			const after = await page.heap();
+			t.diagnostic(JSON.stringify({ calls, before, after }));
+			assert.ok(after < before + 1_000_000, `the heap has grown from ${before} to ${after} bytes`);
 		});
 	},
 };
