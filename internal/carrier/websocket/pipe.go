@@ -11,8 +11,9 @@ import (
 )
 
 // A pipe is the session of sluice.v1: the bytes of binary messages, one after the other. Where
-// the bytes are raw, so that nothing in them is about flow, the client's text messages are:
-// how many bytes it has taken, and that its direction has ended.
+// the bytes are raw, so that nothing in them is about flow, text messages are: how many bytes a side
+// has taken, and that the client's direction has ended. A raw pipe is read always, since what the
+// client has taken stands behind its bytes; so these have a window of their own.
 type pipe struct {
 	stream
 	to      exchange.Handler     // until it is open, like head
@@ -27,7 +28,13 @@ type pipe struct {
 	half   bool // the client's direction has ended
 
 	untaken atomic.Int64 // bytes that were sent, and not taken by the client's application
+	came    atomic.Int64 // bytes that have come and were not credited
+	untold  atomic.Int64 // of those that were, what the client does not know
 }
+
+// toldBytes are told at once: enough not to be a message for each of the client's, and much less than
+// the window.
+const toldBytes = 8 << 10
 
 // maxText is the length of the longest text message of raw bytes: a number.
 const maxText = 10
@@ -47,6 +54,7 @@ var (
 	errText  = &wire.Error{Code: wire.UnsupportedData, Reason: "messages have to be binary"}
 	errWord  = &wire.Error{Code: wire.UnsupportedData, Reason: "text messages are a number of bytes, or end"}
 	errTaken = &wire.Error{Code: wire.ProtocolError, Reason: "more bytes were taken than sent"}
+	errFull  = &wire.Error{Code: wire.ProtocolError, Reason: "more bytes than the window"}
 	errHalf  = &wire.Error{Code: wire.ProtocolError, Reason: "bytes after the end of their direction"}
 )
 
@@ -66,8 +74,13 @@ func (p *pipe) data(b []byte) error {
 		p.have += copy(p.text[p.have:], b)
 	case p.half:
 		return errHalf
-	default:
+	case !p.raw:
 		p.stream.data(b)
+	case p.came.Add(int64(len(b))) > rpc.WindowDefault:
+		return errFull
+	case p.enter():
+		p.request.Data(b)
+		p.leave()
 	}
 	return nil
 }
@@ -174,7 +187,26 @@ func (p *fromPipe) finish(code wire.Code, reason string) {
 }
 
 // Credit implements [exchange.Response].
-func (p *fromPipe) Credit(n int) { p.stream.credit(n) }
+func (p *fromPipe) Credit(n int) {
+	if !p.raw {
+		p.stream.credit(n)
+		return
+	}
+	p.came.Add(int64(-n))
+	if told := p.untold.Add(int64(n)); told >= toldBytes && told-int64(n) < toldBytes {
+		p.k.s.o.After(0, p.tell) // who credits must not be called back
+	}
+}
+
+// tell says what was taken.
+func (p *fromPipe) tell() {
+	k := p.k
+	k.mu.Lock()
+	if n := p.untold.Swap(0); n > 0 {
+		k.control(func(b []byte) []byte { return k.enc.Message(b, wire.Text, strconv.AppendInt(nil, n, 10)) })
+	}
+	k.flush()
+}
 
 // closeCode says with a Close why the other side reset an exchange.
 func closeCode(code exchange.Code) wire.Code {

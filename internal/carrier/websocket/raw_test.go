@@ -1,6 +1,8 @@
 package websocket
 
 import (
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
@@ -50,10 +52,22 @@ func TestRaw(t *testing.T) {
 		if n := q.Seen().Credit; n != 10 {
 			t.Errorf("credit of %d", n)
 		}
+		large := strings.Repeat("x", 30_000)
+		d.binary(large, large)
+		told := 0
+		for _, text := range d.got() {
+			n, err := strconv.Atoi(text)
+			if told += n; err != nil || n < toldBytes {
+				t.Errorf("the client is told %q", text)
+			}
+		}
+		if told > 60_003 || told <= 60_003-toldBytes {
+			t.Errorf("the client is told of %d bytes", told)
+		}
 		d.text("end")
 		s := q.Seen()
-		if string(s.Body) != "abc" || !s.Ended {
-			t.Errorf("got %q, ended %v", s.Body, s.Ended)
+		if string(s.Body) != "abc"+large+large || !s.Ended {
+			t.Errorf("got %d bytes, ended %v", len(s.Body), s.Ended)
 		}
 		q.Send([]byte("more"))
 		q.Finish()
@@ -101,6 +115,33 @@ func TestRawEnds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestRawWindow: a client whose bytes nobody takes is still heard, and has a window.
+func TestRawWindow(t *testing.T) {
+	bubble(t, "", exchangetest.Script{NoCredit: true}, func(t *testing.T, d *dialer, carrier string) {
+		d.o.Plain = true
+		d.dial(carrier, path, "sluice.raw")
+		q := d.other.Next(t)
+		d.binary(strings.Repeat("x", 65536))
+		q.Send([]byte("0123456789"))
+		d.text("10")
+		if n := q.Seen().Credit; n != 10 {
+			t.Errorf("credit of %d", n)
+		}
+		d.want("0123456789")
+		q.Take(8191)
+		d.want()
+		q.Take(1)
+		d.want("8192")
+		d.binary(strings.Repeat("x", 8192))
+		d.want()
+		d.binary("x")
+		d.want("close 1002 more bytes than the window")
+		d.bye(1002)
+		d.finish()
+		q.WaitDone(t)
+	})
 }
 
 // TestRawRefused: a handshake for what is not there.

@@ -113,27 +113,34 @@ export interface Uploader {
 	write(b: Bytes): Promise<void>;
 }
 
+/** A PlainUploader can end its direction too. */
+export interface PlainUploader extends Uploader {
+	/** end says that nothing more comes up, and resolves when the server knows. */
+	end(): Promise<void>;
+}
+
 /** createUploader sends what is written from an offset on. Everything that waits goes into one request. */
-export function createUploader(requester: Requester, lost: (reason: string) => void, from = 0): Uploader {
+export function createUploader(requester: Requester, lost: (reason: string) => void, from = 0): PlainUploader {
 	let queue: Bytes[] = [];
 	let queued = 0;
 	let offset = from;
 	let under = 0; // way
 	const waiters: (() => void)[] = [];
+	const idle: (() => void)[] = []; // wait for all to be taken
 	let failed: Error | undefined;
 
 	const fail = (why: string) => {
 		if (failed) return;
 		failed = new Error(why);
-		for (const w of waiters.splice(0)) w();
+		for (const w of [...waiters.splice(0), ...idle.splice(0)]) w();
 		lost(why);
 	};
 
 	/** upload sends bytes until the server has taken them: the same bytes at the same offset may come twice. */
-	const upload = async (at: number, body: Bytes) => {
+	const upload = async (at: number, body: Bytes, fields: Record<string, string> = {}) => {
 		for (let tries = 1, pause = uploadPauseMs; ; tries++, pause *= 2) {
 			try {
-				const response = await requester.request("POST", { "sluice-offset": `${at}` }, { body });
+				const response = await requester.request("POST", { "sluice-offset": `${at}`, ...fields }, { body });
 				if (response.ok) return;
 				if (response.status !== 409 || tries === uploadTries)
 					return fail(`an upload was refused with ${await reasonOf(response)}`);
@@ -166,6 +173,7 @@ export function createUploader(requester: Requester, lost: (reason: string) => v
 			void upload(at, body).then(() => {
 				under--;
 				pump();
+				if (under === 0) for (const w of idle.splice(0)) w();
 			});
 		}
 		if (queued <= queuedBytes || failed) for (const w of waiters.splice(0)) w();
@@ -183,11 +191,53 @@ export function createUploader(requester: Requester, lost: (reason: string) => v
 				throw failed;
 			}
 		},
+		async end() {
+			while ((queued > 0 || under > 0) && !failed) await new Promise<void>((resolve) => idle.push(resolve));
+			if (!failed) await upload(offset, new Uint8Array(0), { "sluice-end": "1" });
+			if (failed) throw failed;
+		},
 	};
 }
 
 /** firstByteMs is how long the first byte of a download may take: else something on the way keeps answers until they are whole. */
 export const firstByteMs = 2000;
+
+/** A Refused is a request that was answered with another status than the one that was wanted. */
+export class Refused extends Error {
+	readonly status: number;
+
+	constructor(status: number, what: string) {
+		super(what);
+		this.status = status;
+	}
+}
+
+/**
+ * openDownload makes the streaming GET. It resolves when its first byte is there, which means nothing, with what came behind it. late is
+ * told if that takes too long, and has to abort the requests.
+ */
+export async function openDownload(
+	requester: Requester,
+	late: (reason: string) => void,
+): Promise<{ reader: ReadableStreamDefaultReader<Uint8Array>; first: Uint8Array }> {
+	const timer = setTimeout(() => {
+		requester.leave();
+		late(
+			`no byte came in ${firstByteMs} ms: something on the way keeps answers until they are whole; try createLongPoll`,
+		);
+	}, firstByteMs);
+	try {
+		const response = await requester.request("GET", { "sluice-offset": "0" });
+		if (response.status !== 200 || !response.body)
+			throw new Refused(response.status, `the download was refused with ${await reasonOf(response)}`);
+		const reader = response.body.getReader();
+		const first = await reader.read();
+		if (first.done) throw new Error("the download was empty");
+		return { reader, first: first.value.subarray(1) };
+	} finally {
+		clearTimeout(timer);
+	}
+}
 
 /** download reads the streaming GET. It resolves when the pipe is open. */
 export async function download(
@@ -195,23 +245,8 @@ export async function download(
 	data: (b: Uint8Array) => void,
 	lost: (reason: string) => void,
 ): Promise<void> {
-	const late = setTimeout(() => {
-		requester.leave();
-		lost(
-			`no byte came in ${firstByteMs} ms: something on the way keeps answers until they are whole; try createLongPoll`,
-		);
-	}, firstByteMs);
-	try {
-		const response = await requester.request("GET", { "sluice-offset": "0" });
-		if (response.status !== 200 || !response.body)
-			throw new Error(`the download was refused with ${await reasonOf(response)}`);
-		const reader = response.body.getReader();
-		const first = await reader.read();
-		if (first.done) throw new Error("the download was empty");
-		void readOn(reader, first.value.subarray(1), data, lost); // a byte that means nothing
-	} finally {
-		clearTimeout(late);
-	}
+	const { reader, first } = await openDownload(requester, lost);
+	void readOn(reader, first, data, lost);
 }
 
 async function readOn(

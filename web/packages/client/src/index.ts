@@ -9,6 +9,7 @@ export type { Calls, Shell, TracedFrame } from "./link.js";
 export { defaultCarriers } from "./carriers.js";
 export { createLongPoll } from "./long-poll.js";
 export { createMultiplexed } from "./multiplexed.js";
+export { type Duplex, type DuplexOptions, openDuplex, type RawCarrier } from "./open-duplex.js";
 export { type CallInit, connect, type Session, type SessionOptions } from "./session.js";
 export type { Call } from "./message-call.js";
 export { Code, codeName, type Status, StatusError } from "./status.js";

@@ -97,7 +97,7 @@ async function textOf(response: Response): Promise<string> {
 }
 
 /** codeOfHTTP is the table of grpc's doc/http-grpc-status-mapping.md, for answers that are not the gateway's. */
-function codeOfHTTP(status: number): number {
+export function codeOfHTTP(status: number): number {
 	switch (status) {
 		case 400:
 			return Code.internal;

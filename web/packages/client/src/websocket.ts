@@ -7,7 +7,7 @@ import { createMultiplexed } from "./multiplexed.js";
 export interface WebSocketLike {
 	binaryType: string;
 	readonly bufferedAmount: number;
-	send(b: Bytes): void;
+	send(b: Bytes | string): void;
 	close(code?: number, reason?: string): void;
 	addEventListener(type: "open" | "error", listener: () => void): void;
 	addEventListener(type: "message", listener: (event: { data: unknown }) => void): void;
@@ -27,6 +27,25 @@ export interface WebSocketOptions {
 /** The platform keeps what was sent: above this write waits. */
 const highBytes = 262_144;
 
+/** openSocket begins to open a WebSocket that offers a subprotocol. */
+export function openSocket(endpoint: URL, protocol: string, options: WebSocketOptions): WebSocketLike {
+	const Constructor = options.WebSocket ?? (globalThis.WebSocket as unknown as WebSocketOptions["WebSocket"]);
+	if (!Constructor) throw new TypeError("there is no WebSocket here: give that of npm ws, as the option WebSocket");
+	const url = new URL(endpoint);
+	url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+	const ws = new Constructor(
+		url.href,
+		options.token === undefined ? [protocol] : [protocol, `bearer.${options.token}`],
+	);
+	ws.binaryType = "arraybuffer";
+	return ws;
+}
+
+/** closedWith tells people of a Close. */
+export function closedWith(code: number, reason: string): string {
+	return `closed with ${code}${reason ? `, ${reason}` : ""}`;
+}
+
 /** What any code but 1000 and 1001 is: the connection was lost, and the calls wait. */
 const lostCode = 4000;
 
@@ -42,13 +61,7 @@ export function createWebSocket(options: WebSocketOptions = {}): Carrier {
 		connectMs: options.connectMs ?? 5000,
 		eager: true,
 		connect(endpoint, events, signal) {
-			const Constructor = options.WebSocket ?? (globalThis.WebSocket as unknown as WebSocketOptions["WebSocket"]);
-			if (!Constructor) throw new TypeError("there is no WebSocket here: give createWebSocket that of npm ws");
-			const url = new URL(endpoint);
-			url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-			const protocols = options.token === undefined ? ["sluice.v1"] : ["sluice.v1", `bearer.${options.token}`];
-			const ws = new Constructor(url.href, protocols);
-			ws.binaryType = "arraybuffer";
+			const ws = openSocket(endpoint, "sluice.v1", options);
 			let closed = false;
 
 			const close: Connection["close"] = (how, reason = "") => {
@@ -75,7 +88,7 @@ export function createWebSocket(options: WebSocketOptions = {}): Carrier {
 				});
 				ws.addEventListener("error", () => {}); // close follows
 				ws.addEventListener("close", ({ code, reason }) => {
-					const why = `closed with ${code}${reason ? `, ${reason}` : ""}`;
+					const why = closedWith(code, reason);
 					reject(new Error(why));
 					if (closed) return;
 					closed = true;
