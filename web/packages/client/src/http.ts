@@ -113,34 +113,27 @@ export interface Uploader {
 	write(b: Bytes): Promise<void>;
 }
 
-/** A PlainUploader can end its direction too. */
-export interface PlainUploader extends Uploader {
-	/** end says that nothing more comes up, and resolves when the server knows. */
-	end(): Promise<void>;
-}
-
 /** createUploader sends what is written from an offset on. Everything that waits goes into one request. */
-export function createUploader(requester: Requester, lost: (reason: string) => void, from = 0): PlainUploader {
+export function createUploader(requester: Requester, lost: (reason: string) => void, from = 0): Uploader {
 	let queue: Bytes[] = [];
 	let queued = 0;
 	let offset = from;
 	let under = 0; // way
 	const waiters: (() => void)[] = [];
-	const idle: (() => void)[] = []; // wait for all to be taken
 	let failed: Error | undefined;
 
 	const fail = (why: string) => {
 		if (failed) return;
 		failed = new Error(why);
-		for (const w of [...waiters.splice(0), ...idle.splice(0)]) w();
+		for (const w of waiters.splice(0)) w();
 		lost(why);
 	};
 
 	/** upload sends bytes until the server has taken them: the same bytes at the same offset may come twice. */
-	const upload = async (at: number, body: Bytes, fields: Record<string, string> = {}) => {
+	const upload = async (at: number, body: Bytes) => {
 		for (let tries = 1, pause = uploadPauseMs; ; tries++, pause *= 2) {
 			try {
-				const response = await requester.request("POST", { "sluice-offset": `${at}`, ...fields }, { body });
+				const response = await requester.request("POST", { "sluice-offset": `${at}` }, { body });
 				if (response.ok) return;
 				if (response.status !== 409 || tries === uploadTries)
 					return fail(`an upload was refused with ${await reasonOf(response)}`);
@@ -173,7 +166,6 @@ export function createUploader(requester: Requester, lost: (reason: string) => v
 			void upload(at, body).then(() => {
 				under--;
 				pump();
-				if (under === 0) for (const w of idle.splice(0)) w();
 			});
 		}
 		if (queued <= queuedBytes || failed) for (const w of waiters.splice(0)) w();
@@ -191,26 +183,11 @@ export function createUploader(requester: Requester, lost: (reason: string) => v
 				throw failed;
 			}
 		},
-		async end() {
-			while ((queued > 0 || under > 0) && !failed) await new Promise<void>((resolve) => idle.push(resolve));
-			if (!failed) await upload(offset, new Uint8Array(0), { "sluice-end": "1" });
-			if (failed) throw failed;
-		},
 	};
 }
 
 /** firstByteMs is how long the first byte of a download may take: else something on the way keeps answers until they are whole. */
 export const firstByteMs = 2000;
-
-/** A Refused is a request that was answered with another status than the one that was wanted. */
-export class Refused extends Error {
-	readonly status: number;
-
-	constructor(status: number, what: string) {
-		super(what);
-		this.status = status;
-	}
-}
 
 /**
  * openDownload makes the streaming GET. It resolves when its first byte is there, which means nothing, with what came behind it. late is
@@ -229,7 +206,7 @@ export async function openDownload(
 	try {
 		const response = await requester.request("GET", { "sluice-offset": "0" });
 		if (response.status !== 200 || !response.body)
-			throw new Refused(response.status, `the download was refused with ${await reasonOf(response)}`);
+			throw new Error(`the download was refused with ${await reasonOf(response)}`);
 		const reader = response.body.getReader();
 		const first = await reader.read();
 		if (first.done) throw new Error("the download was empty");

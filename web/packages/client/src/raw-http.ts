@@ -1,7 +1,15 @@
 // Raw bytes over plain HTTP requests: docs/protocols/http2-duplex.md, one streaming GET down and POSTs up.
 
 import type { Bytes } from "./carrier.js";
-import { createRequester, createUploader, type HttpOptions, messageOf, openDownload, Refused } from "./http.js";
+import {
+	createRequester,
+	createUploader,
+	type HttpOptions,
+	messageOf,
+	openDownload,
+	reasonOf,
+	type Requester,
+} from "./http.js";
 import type { RawStream } from "./raw.js";
 import { Code, codeName, StatusError, statusOf } from "./status.js";
 import { codeOfHTTP } from "./stream-error.js";
@@ -40,19 +48,35 @@ export async function openRawHttp(endpoint: URL, options: HttpOptions, signal: A
 		if (signal.aborted) leave(); // the server may have begun it
 		requester.abort();
 		if (late) throw new Error(late);
-		throw err instanceof Refused ? new StatusError(statusOf(codeOfRefusal(err.status), err.message)) : err;
+		const [, status] = /refused with (\d+)/.exec(messageOf(err)) ?? [];
+		throw status ? new StatusError(statusOf(codeOfRefusal(Number(status)), messageOf(err))) : err;
 	} finally {
 		signal.removeEventListener("abort", abort);
 	}
 	const { reader } = opened;
 	let first: Uint8Array | undefined = opened.first.length > 0 ? opened.first : undefined;
 
-	const uploader = createUploader(requester, (why) => {
+	let written = 0;
+	const lost = (why: string) => {
 		if (clean) return; // the session is over, and so is what its uploads say
 		said = new StatusError(statusOfUpload(why));
 		fail(said);
 		requester.abort(); // nothing more can be sent, and the download would not tell
-	});
+	};
+	let taken = 0; // of what was written
+	let wake: (() => void) | undefined;
+	const uploader = createUploader(
+		{
+			...requester,
+			async request(method, fields, init) {
+				const response = await requester.request(method, fields, init);
+				if (response.ok && init?.body instanceof Uint8Array) taken += init.body.length;
+				if (taken === written) wake?.();
+				return response;
+			},
+		},
+		lost,
+	);
 
 	/** orFailed gives what the stream failed with, and not what its requests did. */
 	const orFailed = async (work: Promise<unknown>) => {
@@ -85,13 +109,47 @@ export async function openRawHttp(endpoint: URL, options: HttpOptions, signal: A
 			if (!ending) fail(new StatusError(statusOf(Code.cancelled, "the server has ended the stream")));
 			return undefined;
 		},
-		write: (b: Bytes) => orFailed(uploader.write(b)),
+		write(b: Bytes) {
+			written += b.length;
+			return orFailed(uploader.write(b));
+		},
 		async end() {
 			ending = true;
-			await orFailed(uploader.end().catch((err) => clean || Promise.reject(err)));
+			// Not before: where there are few connections it would hold the one that its bytes need.
+			if (taken < written) await Promise.race([failed, new Promise<void>((resolve) => (wake = resolve))]);
+			if (over && !clean) throw await failed;
+			try {
+				await endUp(requester, written);
+			} catch (err) {
+				if (clean) return;
+				lost(messageOf(err));
+				throw await failed;
+			}
 		},
 		leave,
 	};
+}
+
+/** An end without an answer is sent again so often, after a pause. */
+const endTries = 6;
+const endPauseMs = 200;
+
+/** endUp ends the direction behind so many bytes, and resolves when the server has taken them all. */
+async function endUp(requester: Requester, written: number): Promise<void> {
+	const fields = { "sluice-offset": `${written}`, "sluice-end": "1" };
+	for (let tries = 1; ; tries++) {
+		let why: string;
+		try {
+			const response = await requester.request("POST", fields);
+			if (response.ok) return;
+			why = `the end was refused with ${await reasonOf(response)}`;
+			tries = endTries;
+		} catch (err) {
+			why = `the end of the upload failed: ${messageOf(err)}`;
+		}
+		if (tries >= endTries) throw new Error(why);
+		await new Promise((resolve) => setTimeout(resolve, endPauseMs));
+	}
 }
 
 /** codeOfRefusal is what a refused GET means: the gateway tells methods that it does not know, or that are not of bytes. */
