@@ -16,7 +16,7 @@ import (
 // client has taken stands behind its bytes; so these have a window of their own.
 type pipe struct {
 	stream
-	to      exchange.Handler     // until it is open, like head
+	to      exchange.Handler // until it is open, like head
 	head    *exchange.RequestHead
 	refused *rpc.Status
 	raw     bool
