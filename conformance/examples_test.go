@@ -20,7 +20,7 @@ import (
 )
 
 // exampleCases is how many cases web/examples.test.js has.
-const exampleCases = 8
+const exampleCases = 9
 
 // TestExamples starts each example by the command that its page begins with, on a free port, and looks
 // in Chromium whether it does what the page says.

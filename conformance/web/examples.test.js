@@ -153,3 +153,19 @@ example("grpcwebproxy", "a unary call by fetch, a stream by WebSocket", async (p
 	assert.deepEqual(await texts(page, "#now"), ["Oslo: -3 °C"]);
 	assert.deepEqual(await texts(page, "li"), ["-3 °C", "-2 °C", "-1 °C"]);
 });
+
+example("cursors", "they move in the other window", async (ann, ben) => {
+	for (const page of [ann, ben]) await shows(page, "#state", "over ");
+	const { width, height } = ben.viewportSize();
+	await ann.bringToFront(); // a page behind gets one event a second
+	for (let i = 1; i <= 20; i++) await ann.mouse.move((width * i) / 40, (height * i) / 80);
+	await ben.bringToFront();
+	await ben.waitForFunction(() => {
+		const [cursor] = document.querySelectorAll(".cursor");
+		return cursor && Math.abs(parseFloat(cursor.style.left) - 50) < 1 && Math.abs(parseFloat(cursor.style.top) - 25) < 1;
+	});
+	assert.equal(await ben.locator(".cursor").count(), 1);
+
+	await ann.goto("about:blank");
+	await ben.locator(".cursor").waitFor({ state: "detached" });
+});
