@@ -15,10 +15,10 @@ import (
 	"github.com/sluice-rpc/sluice/duplex"
 )
 
-// readersCases is how many cases web/readers.test.js has, and how many with MATRIX=whole.
+// readersCases is how many cases web/readers.test.js and web/shared.test.js have, and how many with MATRIX=whole.
 const (
-	readersCases      = 2*10 + 4*6 + 15
-	readersCasesWhole = 2*10 + 4*6 + 5*6
+	readersCases      = 2*10 + 4*6 + 15 + 3
+	readersCasesWhole = 2*10 + 4*6 + 5*6 + 3
 )
 
 // TestReaders lets the TypeScript client read streams over REST, and open streams of raw bytes to a gateway and to a Go program with
@@ -56,21 +56,25 @@ func TestReaders(t *testing.T) {
 		program.Close()
 	})
 
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	c := exec.CommandContext(ctx, node, "--test-reporter=tap", "readers.test.js")
-	c.Dir, c.WaitDelay = "web", 5*time.Second
-	c.Env = append(os.Environ(), "READERS_FEED=http://"+g.Addr, "READERS_DEMO=http://"+demo.Addr, "READERS_DEMO_TLS=https://"+demo.TLSAddr,
-		"READERS_DUPLEX="+program.URL+"/d", "READERS_PAGE_PORT="+port, "READERS_CHROMIUM="+chromium)
-	out, err := c.CombinedOutput()
-	if err != nil {
-		t.Errorf("%v\n%s\nfeed:\n%s\ndemo:\n%s", err, out, g.Output(), demo.Output())
+	passed := 0
+	for _, file := range []string{"readers.test.js", "shared.test.js"} {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+		c := exec.CommandContext(ctx, node, "--test-reporter=tap", file)
+		c.Dir, c.WaitDelay = "web", 5*time.Second
+		c.Env = append(os.Environ(), "READERS_FEED=http://"+g.Addr, "READERS_DEMO=http://"+demo.Addr, "READERS_DEMO_TLS=https://"+demo.TLSAddr,
+			"READERS_DUPLEX="+program.URL+"/d", "READERS_PAGE_PORT="+port, "READERS_CHROMIUM="+chromium)
+		out, err := c.CombinedOutput()
+		cancel()
+		passed += passes(out)
+		if err != nil {
+			t.Errorf("%s: %v\n%s\nfeed:\n%s\ndemo:\n%s", file, err, out, g.Output(), demo.Output())
+		}
 	}
 	want := readersCases
 	if os.Getenv("MATRIX") == "whole" {
 		want = readersCasesWhole
 	}
-	if n := passes(out); n != want {
-		t.Errorf("%d cases passed, want %d", n, want)
+	if passed != want {
+		t.Errorf("%d cases passed, want %d", passed, want)
 	}
 }
