@@ -31,7 +31,9 @@ type conn struct {
 	number  uint64           // the last of these
 
 	welcome  welcome
-	welcomed chan struct{} // closed by the first WELCOME, or the end
+	greeting bool          // HELLO is on its way, and calls that overtake it would lack what it says
+	opened   bool          // calls may come, or it has ended
+	welcomed chan struct{} // closed then
 	heard    time.Time
 	pinged   bool
 	silence  *time.Timer
@@ -101,19 +103,18 @@ func (n *conn) frame(l *lane, kind duplex.Kind, payload []byte) error {
 	}
 	switch kind {
 	case duplex.Welcome:
-		first := !n.welcome.said
 		if err := n.welcome.read(payload); err != nil {
 			return err
 		}
-		if first {
-			close(n.welcomed)
-		}
+		n.open()
 	case duplex.Ping:
 		if len(payload) != duplex.PingLength {
 			return errors.New("PING of a wrong length")
 		}
 		return n.say(duplex.Pong, payload)
 	case duplex.Pong:
+		n.greeting = false
+		n.open()
 	case duplex.GoAway:
 		if _, err := fields.Parse(nil, payload, maxBlock); err != nil {
 			return err
@@ -125,6 +126,14 @@ func (n *conn) frame(l *lane, kind duplex.Kind, payload []byte) error {
 		return fmt.Errorf("%v from a server", kind)
 	}
 	return nil
+}
+
+// open lets calls come once the gateway has said WELCOME, and has read HELLO.
+func (n *conn) open() {
+	if n.welcome.said && !n.greeting && !n.opened {
+		n.opened = true
+		close(n.welcomed)
+	}
 }
 
 // say sends a frame of the connection.
@@ -250,7 +259,8 @@ func (n *conn) end(why Reason, text string, st *status.Status) {
 	if n.err == nil {
 		n.err = errors.New("closed")
 	}
-	if !n.welcome.said {
+	if !n.opened {
+		n.opened = true
 		close(n.welcomed)
 	}
 	if n.silence != nil {

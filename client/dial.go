@@ -186,6 +186,10 @@ func (n *conn) start(pipe Pipe, hello []byte) {
 		// The gateway's frames come on a pipe of its own, ours go on one that begins with HELLO.
 		n.own = n.lane(duplex.CallForm)
 		n.own.control = duplex.CallForm.Append(nil, duplex.Hello, 0, hello)
+		if n.greeting = len(hello) > 0; n.greeting {
+			// Pipes of calls are apart from this one: PONG says that the gateway has read it.
+			n.own.control = duplex.CallForm.Append(n.own.control, duplex.Ping, 0, make([]byte, duplex.PingLength))
+		}
 		n.own.open()
 		n.lossy = map[uint64]*call{}
 		n.c.wg.Add(2)

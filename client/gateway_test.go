@@ -587,3 +587,33 @@ func TestRefused(t *testing.T) {
 		c.Close() //nolint:errcheck
 	}
 }
+
+// TestHello: what HELLO says is of every call, also of those that begin at once.
+func TestHello(t *testing.T) {
+	w := start(t, sluice.Config{})
+	for _, carrier := range []client.Carrier{client.WebSocket{}, client.Duplex{}, webtransport.Carrier{}, http3.Carrier{}} {
+		t.Run(carrier.Name(), func(t *testing.T) {
+			for range 10 {
+				c, err := client.New(w.secure, client.Config{
+					Carriers: []client.Carrier{carrier}, TLS: w.trust,
+					Hello: func(context.Context) (metadata.MD, error) { return metadata.Pairs("x-sent", "hello"), nil },
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				var calls []grpc.ClientStream
+				for range 10 {
+					calls = append(calls, open(t, c, metadata.AppendToOutgoingContext(context.Background(), "do", "head")))
+				}
+				for _, s := range calls {
+					if md, err := s.Header(); err != nil || strings.Join(md.Get("x-seen"), ",") != "hello" {
+						t.Errorf("got %v, %v", md, err)
+					}
+				}
+				if err := c.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}

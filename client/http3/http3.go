@@ -192,21 +192,28 @@ type ownPipe struct {
 	dec  duplex.Decoder
 	mu   sync.Mutex
 	f    func([]byte) error // of Receive
+	pong []byte             // that waits for it
 	once sync.Once
 	done chan struct{}
 }
 
 // Receive implements [client.Pipe]. PONG is all that comes, from Send.
 func (p *ownPipe) Receive(f func([]byte) error) error {
-	p.set(f)
-	defer p.set(nil)
+	if err := p.set(f); err != nil {
+		return err
+	}
+	defer p.set(nil) //nolint:errcheck // nothing waits
 	return p.s.wait(p.done)
 }
 
-func (p *ownPipe) set(f func([]byte) error) {
+func (p *ownPipe) set(f func([]byte) error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.f = f
+	if p.f = f; f == nil || p.pong == nil {
+		return nil
+	}
+	defer func() { p.pong = nil }()
+	return f(p.pong)
 }
 
 // Send implements [client.Pipe].
@@ -241,9 +248,11 @@ func (p *ownFrames) Frame(kind duplex.Kind, _ uint32, payload []byte) error {
 	case duplex.Ping:
 		p.mu.Lock()
 		defer p.mu.Unlock()
+		pong := duplex.CallForm.Append(nil, duplex.Pong, 0, payload)
 		if p.f != nil {
-			return p.f(duplex.CallForm.Append(nil, duplex.Pong, 0, payload))
+			return p.f(pong)
 		}
+		p.pong = pong // one is asked for at a time
 	}
 	return nil
 }
