@@ -15,5 +15,5 @@
 //	go run . -rows unary-8x16 -peers sluice,nginx -rounds 9
 //	go run .                              everything, as in docs/benchmarks.md
 //
-// The binary is also the echo server and two of the proxies: "bench serve-echo".
+// The binary is also the echo server and some of the proxies: "bench serve-echo".
 package main

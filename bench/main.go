@@ -28,6 +28,8 @@ func serveOrRun(args []string) error {
 		return serveGRPC(args[1], args[2], args[3], args[4], args[5])
 	case len(args) == 6 && args[0] == "serve-reverse":
 		return serveReverse(args[1], args[2], args[3], args[4], args[5])
+	case len(args) == 6 && args[0] == "serve-bridge":
+		return serveBridge(args[1], args[2], args[3], args[4], args[5])
 	case len(args) == 6 && args[0] == "serve-gateway":
 		return serveGateway(args[1], args[2], args[3], args[4], args[5])
 	}
@@ -148,10 +150,10 @@ func (o *options) run(dir string) error {
 }
 
 // specials are the rows that are no calls through each peer.
-var specials = []string{"transcode", "slow-readers", "idle", "pipes", "idle-pipes"}
+var specials = []string{"transcode", "slow-readers", "idle", "pipes", "idle-pipes", "resumption"}
 
 func (o *options) special(e *env) error {
-	for i, run := range []func(*env) (string, error){o.transcode, o.slow, o.idle, o.pipes, o.idlePipes} {
+	for i, run := range []func(*env) (string, error){o.transcode, o.slow, o.idle, o.pipes, o.idlePipes, o.resumption} {
 		name := specials[i]
 		if o.rows != "" && !slices.Contains(strings.Split(o.rows, ","), name) || o.quick {
 			continue

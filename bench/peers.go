@@ -44,7 +44,7 @@ type peer struct {
 }
 
 // peerNames are in the order of the table; "direct" is no proxy at all.
-var peerNames = []string{"sluice", "haproxy", "nginx", "grpc-go", "reverseproxy", "grpcwebproxy", "grpc-gateway", "direct"}
+var peerNames = []string{"sluice", "haproxy", "nginx", "grpc-go", "reverseproxy", "grpcwebproxy", "grpc-gateway", "bridge", "direct"}
 
 func (e *env) startPeer(name string) (*peer, error) {
 	p := &peer{name: name}
@@ -73,6 +73,8 @@ func (e *env) startPeer(name string) (*peer, error) {
 		p.process, err = start(e.dir, name, procs, e.self, "serve-reverse", p.addr, p.tlsAddr, e.backend, e.cert, e.key)
 	case "grpc-gateway":
 		p.process, err = start(e.dir, name, procs, e.self, "serve-gateway", p.addr, p.tlsAddr, e.backend, e.cert, e.key)
+	case "bridge":
+		p.process, err = start(e.dir, name, procs, e.self, "serve-bridge", p.addr, p.tlsAddr, e.backend, e.cert, e.key)
 	case "grpcwebproxy":
 		p.process, err = e.startGRPCWebProxy(p, procs)
 	default:
@@ -127,7 +129,7 @@ func (e *env) startGRPCWebProxy(p *peer, procs []string) (*process, error) {
 	}
 	_, httpPort, _ := net.SplitHostPort(p.addr)
 	_, tlsPort, _ := net.SplitHostPort(p.tlsAddr)
-	return start(e.dir, p.name, procs, bin, "--backend_addr="+e.backend, "--backend_tls=false", "--allow_all_origins",
+	return start(e.dir, p.name, procs, bin, "--backend_addr="+e.backend, "--backend_tls=false", "--allow_all_origins", "--use_websockets",
 		"--server_bind_address=127.0.0.1", "--server_http_debug_port="+httpPort, "--server_http_tls_port="+tlsPort,
 		"--server_tls_cert_file="+e.cert, "--server_tls_key_file="+e.key,
 		"--server_http_max_read_timeout=1h", "--server_http_max_write_timeout=1h") // its 10 s would cut connections between rounds

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -15,13 +14,44 @@ import (
 	"google.golang.org/grpc"
 )
 
-// A pipeLoad is calls of package client over one carrier. The client is the same for all
-// carriers, and is a process apart from the gateway: it bounds throughput, not CPU per message.
+// A pipeLoad is calls that a client makes through a peer. Clients of package client are the same for
+// all carriers. The process of the clients is another one than the peer's: it bounds
+// throughput, not CPU per message.
 type pipeLoad struct {
-	name   string
-	what   client.Carrier
-	resume client.ResumeMode
-	work   func(ctx context.Context, c *client.Client, count *counter) error
+	name string
+	peer string
+	open func(p *peer) (session, error)
+	bars []pipeBar
+}
+
+// A session is one client. Its calls run side by side.
+type session interface {
+	run(ctx context.Context, count *counter) error
+	Close() error
+}
+
+// A pipeBar is what the ratio of a load's figure to that of another one of the same row should be.
+type pipeBar struct {
+	to string
+	bar
+}
+
+// A clientSession is a client of package client.
+type clientSession struct {
+	*client.Client
+	work func(ctx context.Context, c *client.Client, count *counter) error
+}
+
+func (s *clientSession) run(ctx context.Context, count *counter) error {
+	return s.work(ctx, s.Client, count)
+}
+
+// over opens clients of package client.
+func over(carrier client.Carrier, resume client.ResumeMode, work func(context.Context, *client.Client, *counter) error) func(p *peer) (session, error) {
+	return func(p *peer) (session, error) {
+		c, err := client.New("https://"+p.tlsAddr, client.Config{Carriers: []client.Carrier{carrier}, Resume: resume, TLS: dialTLS()})
+		return &clientSession{c, work}, err
+	}
 }
 
 const (
@@ -88,25 +118,32 @@ type pipeRow struct {
 
 var pipeRows = []pipeRow{
 	{"pipe-ping-pong", "bidi ping-pong", "message", []pipeLoad{
-		{"websocket", client.WebSocket{}, client.ResumeNone, pingPong},
-		{"websocket-h2", client.WebSocket{HTTP2: true}, client.ResumeNone, pingPong},
-		{"duplex, one upload", client.Duplex{Stream: true}, client.ResumeNone, pingPong},
-		{"webtransport", webtransport.Carrier{}, client.ResumeNone, pingPong},
+		{"websocket", "sluice", over(client.WebSocket{}, client.ResumeNone, pingPong), []pipeBar{
+			{"bridge, websocket", bar{"throughput", 0.9, false}}, {"grpcwebproxy", cpuAtMost(0.4)},
+		}},
+		{"bridge, websocket", "bridge", openBridge, nil},
+		{"webtransport", "sluice", over(webtransport.Carrier{}, client.ResumeNone, pingPong), []pipeBar{
+			{"bridge, webtransport", bar{"throughput", 0.9, false}}, {"grpcwebproxy", cpuAtMost(0.4)},
+		}},
+		{"bridge, webtransport", "bridge", openBridgeSession, nil},
+		{"grpc-websockets", "sluice", openWebSockets, []pipeBar{{"grpcwebproxy", cpuAtMost(0.4)}}},
+		{"grpcwebproxy", "grpcwebproxy", openWebSockets, nil},
+		{"websocket-h2", "sluice", over(client.WebSocket{HTTP2: true}, client.ResumeNone, pingPong), nil},
+		{"duplex, one upload", "sluice", over(client.Duplex{Stream: true}, client.ResumeNone, pingPong), []pipeBar{
+			{"websocket", bar{"throughput", 0.4, false}},
+		}},
 	}},
 	{"pipe-one-way", "messages of a client stream", "message", []pipeLoad{
-		{"websocket", client.WebSocket{}, client.ResumeNone, oneWay},
-		{"duplex, coalesced", client.Duplex{}, client.ResumeNone, oneWay},
+		{"websocket, one message a frame", "sluice", openWebSocketsOneWay, nil},
+		{"duplex, coalesced", "sluice", over(client.Duplex{}, client.ResumeNone, oneWay), []pipeBar{
+			{"websocket, one message a frame", bar{"throughput", 1, false}},
+		}},
+		{"websocket, coalesced", "sluice", over(client.WebSocket{}, client.ResumeNone, oneWay), nil},
 	}},
 	{"pipe-resumable", "unary calls over WebSocket", "call", []pipeLoad{
-		{"not resumable", client.WebSocket{}, client.ResumeNone, unaryCalls},
-		{"resumable", client.WebSocket{}, client.ResumeAll, unaryCalls},
+		{"not resumable", "sluice", over(client.WebSocket{}, client.ResumeNone, unaryCalls), nil},
+		{"resumable", "sluice", over(client.WebSocket{}, client.ResumeAll, unaryCalls), []pipeBar{{"not resumable", cpuAtMost(1.15)}}},
 	}},
-}
-
-func (l pipeLoad) dial(p *peer) (*client.Client, error) {
-	return client.New("https://"+p.tlsAddr, client.Config{
-		Carriers: []client.Carrier{l.what}, Resume: l.resume, TLS: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // our own certificate
-	})
 }
 
 // measure runs one round of a load.
@@ -117,14 +154,14 @@ func (l pipeLoad) measure(p *peer, settle, window time.Duration) (figure, error)
 	defer running.Wait()
 	defer cancel()
 	for range pipeClients {
-		c, err := l.dial(p)
+		c, err := l.open(p)
 		if err != nil {
-			return figure{}, err
+			return figure{}, fmt.Errorf("%s: %w", l.name, err)
 		}
 		defer c.Close() //nolint:errcheck // it only ends
 		for range pipeCalls {
 			running.Go(func() { // ends with the context
-				if err := l.work(ctx, c, count); ctx.Err() == nil && !errors.Is(err, io.EOF) {
+				if err := c.run(ctx, count); ctx.Err() == nil && !errors.Is(err, io.EOF) {
 					count.fail(err)
 				}
 			})
@@ -155,41 +192,78 @@ func (l pipeLoad) measure(p *peer, settle, window time.Duration) (figure, error)
 	}, nil
 }
 
-// pipes measures all rows of carriers for browsers.
+// pipes measures all rows of carriers for browsers. The loads of a row take turns.
 func (o *options) pipes(e *env) (string, error) {
-	p, err := e.startPeer("sluice")
-	if err != nil {
-		return "", err
-	}
-	defer p.process.stop()
+	peers := map[string]*peer{}
+	defer func() {
+		for _, p := range peers {
+			p.process.stop()
+		}
+	}()
 	var out strings.Builder
 	for _, r := range pipeRows {
 		if !o.selected(r.name) {
 			continue
 		}
-		cpu, rate := make([][]float64, len(r.loads)), make([][]float64, len(r.loads))
-		cpuTo, rateTo := make([][]float64, len(r.loads)), make([][]float64, len(r.loads))
+		for _, l := range r.loads {
+			if peers[l.peer] != nil {
+				continue
+			}
+			p, err := e.startPeer(l.peer)
+			if err != nil {
+				return "", err
+			}
+			peers[l.peer] = p
+		}
+		results := map[string][]figure{}
 		for range o.rounds {
-			for i, l := range r.loads {
+			for _, l := range r.loads {
+				p := peers[l.peer]
 				f, err := l.measure(p, o.settle, o.window)
 				if err != nil {
 					return "", fmt.Errorf("%s, %w\n%s", r.name, err, p.process.tail())
 				}
-				cpu[i], rate[i] = append(cpu[i], f.cpu), append(rate[i], f.throughput)
-				n := len(cpu[i]) - 1
-				cpuTo[i], rateTo[i] = append(cpuTo[i], f.cpu/cpu[0][n]), append(rateTo[i], f.throughput/rate[0][n])
+				results[l.name] = append(results[l.name], f)
 			}
 		}
-		fmt.Fprintf(&out, "\n### %s\n\n%s, %d B, %d clients of package client with %d calls each, over TLS.\n\n"+
-			"| | CPU µs/%s | min–max | %ss/s | CPU ÷ the first's | min–max | %ss/s ÷ the first's | min–max |\n"+
-			"| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n", r.name, r.what, pipeMessage, pipeClients, pipeCalls, r.per, r.per, r.per)
-		for i, l := range r.loads {
-			c, t, ct, tt := spreadOf(cpu[i]), spreadOf(rate[i]), spreadOf(cpuTo[i]), spreadOf(rateTo[i])
-			fmt.Fprintf(&out, "| %s | %.1f | %.1f–%.1f | %.0f | %.2f | %.2f–%.2f | %.2f | %.2f–%.2f |\n",
-				l.name, c.median, c.min, c.max, t.median, ct.median, ct.min, ct.max, tt.median, tt.min, tt.max)
-		}
+		out.WriteString(r.table(results))
 	}
 	return out.String(), nil
+}
+
+// table writes a row's results as a Markdown table.
+func (r *pipeRow) table(results map[string][]figure) string {
+	var out strings.Builder
+	fmt.Fprintf(&out, "\n### %s\n\n%s, %d B, %d clients with %d calls each, over TLS.\n\n"+
+		"| | CPU µs/%s | min–max | %ss/s | CPU ÷ the first's | min–max | %ss/s ÷ the first's | min–max | to reach |\n"+
+		"| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n", r.name, r.what, pipeMessage, pipeClients, pipeCalls, r.per, r.per, r.per)
+	of := func(name, figure string) []float64 {
+		var v []float64
+		for _, f := range results[name] {
+			v = append(v, f.get(figure))
+		}
+		return v
+	}
+	ratio := func(name, to, figure string) spread {
+		ours, theirs := of(name, figure), of(to, figure)
+		for i := range ours {
+			ours[i] /= theirs[i]
+		}
+		return spreadOf(ours)
+	}
+	for _, l := range r.loads {
+		first := r.loads[0].name
+		c, t := spreadOf(of(l.name, "cpu")), spreadOf(of(l.name, "throughput"))
+		ct, tt := ratio(l.name, first, "cpu"), ratio(l.name, first, "throughput")
+		var bars []string
+		for _, b := range l.bars {
+			s := ratio(l.name, b.to, b.figure)
+			bars = append(bars, fmt.Sprintf("%s, to %s (%.2f, %.2f–%.2f)", b.verdict(s.median), b.to, s.median, s.min, s.max))
+		}
+		fmt.Fprintf(&out, "| %s | %.1f | %.1f–%.1f | %.0f | %.2f | %.2f–%.2f | %.2f | %.2f–%.2f | %s |\n",
+			l.name, c.median, c.min, c.max, t.median, ct.median, ct.min, ct.max, tt.median, tt.min, tt.max, strings.Join(bars, "; "))
+	}
+	return out.String()
 }
 
 // pipesIdle are calls that do nothing: how many clients, calls of each, and the bar in KiB.
@@ -281,7 +355,7 @@ func openIdle(p *peer, url string, carrier client.Carrier, clients, calls int) (
 		}
 	}()
 	for i := range clients {
-		c, err := client.New(url, client.Config{Carriers: []client.Carrier{carrier}, TLS: &tls.Config{InsecureSkipVerify: true}}) //nolint:gosec // our own certificate
+		c, err := client.New(url, client.Config{Carriers: []client.Carrier{carrier}, TLS: dialTLS()})
 		if err != nil {
 			return nil, err
 		}
