@@ -22,6 +22,8 @@ type Options struct {
 	// can forget what it keeps of the request. The WebSocket goes on until its connection
 	// is closed. For ServeHTTP only.
 	Detach bool
+	// Writers write; nil is a new goroutine each time that something is to be written.
+	Writers *Writers
 	// Log gets what a person should know: panics of in-process handlers. Nil is silent.
 	Log *slog.Logger
 }

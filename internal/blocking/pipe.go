@@ -274,7 +274,7 @@ func (p *pipe) Flush() {
 	p.writing = p.writing || begin
 	p.mu.Unlock()
 	if begin {
-		go p.write() // ends when nothing is left; ServePipe waits for it
+		p.o.Writers.start(p.write) // ends when nothing is left; ServePipe waits for it
 	}
 }
 

@@ -161,8 +161,9 @@ func (s *served) Flush() {
 func (s *served) beginWriterLocked() {
 	if s.inBody && !s.half && !s.writing && !s.quit && !s.queue.empty() {
 		s.writing = true
-		s.written = make(chan struct{})
-		go s.writer(s.written) // ends with the response, or when a WebSocket is idle; ServeHTTP waits for it
+		written := make(chan struct{})
+		s.written = written
+		s.o.Writers.start(func() { s.writer(written) }) // ends with the response, or when a WebSocket is idle; ServeHTTP waits for it
 	}
 }
 

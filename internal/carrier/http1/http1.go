@@ -50,6 +50,8 @@ type Server struct {
 	stall time.Duration
 	ended chan struct{}
 
+	writers blocking.Writers
+
 	mu     sync.Mutex
 	conns  map[*fed]struct{}
 	closed bool // by Close
@@ -58,11 +60,11 @@ type Server struct {
 // New returns a Server that gives every exchange to h. Close or Shutdown ends it.
 func New(h exchange.Handler, cfg Config) *Server {
 	// Stalls are watched by the connection, which sees every write.
-	o := blocking.Options{Work: cfg.Work, Log: cfg.Logger, Detach: true}
 	s := &Server{
 		feed: &feed{conns: make(chan net.Conn), closed: make(chan struct{})},
 		idle: cfg.IdleTimeout, head: cfg.HeaderTimeout, stall: cfg.Stall, ended: make(chan struct{}), conns: map[*fed]struct{}{},
 	}
+	o := blocking.Options{Work: cfg.Work, Writers: &s.writers, Log: cfg.Logger, Detach: true}
 	s.srv = http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			blocking.ServeHTTP(h, w, r, o)
@@ -125,6 +127,7 @@ func (s *Server) Close() {
 		_ = f.Conn.Close()
 	}
 	<-s.ended
+	s.writers.Close()
 }
 
 // connState tells of the end of a connection when net/http lets go of it.

@@ -85,7 +85,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.open(c, w, r)
 		return
 	}
-	blocking.ServeHTTP(watched{s.cfg.Handler, c}, w, r, blocking.Options{Work: s.cfg.Work, Stall: s.cfg.Stall, Log: s.cfg.Log})
+	blocking.ServeHTTP(watched{s.cfg.Handler, c}, w, r, blocking.Options{Work: s.cfg.Work, Stall: s.cfg.Stall, Writers: &s.writers, Log: s.cfg.Log})
 }
 
 func (c *conn) begin() {
@@ -182,6 +182,7 @@ func (s *Server) Close() {
 		_ = c.q.CloseWithError(noError, "")
 	}
 	s.wg.Wait()
+	s.writers.Close()
 	_ = s.wt.Close()
 	for _, k := range sockets {
 		k.close()

@@ -16,6 +16,7 @@ import (
 	qhttp3 "github.com/quic-go/quic-go/http3"
 	"github.com/quic-go/webtransport-go"
 
+	"github.com/sluice-rpc/sluice/internal/blocking"
 	"github.com/sluice-rpc/sluice/internal/exchange"
 	"github.com/sluice-rpc/sluice/internal/netio"
 )
@@ -62,6 +63,7 @@ type Server struct {
 	wt    *webtransport.Server
 
 	handshakes handshakes
+	writers    blocking.Writers
 
 	mu       sync.Mutex
 	sockets  map[*socket]struct{}

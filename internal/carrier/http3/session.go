@@ -199,7 +199,7 @@ func (x *session) pipe(t *stream, o *blocking.Options) {
 }
 
 func (x *session) options() *blocking.Options {
-	return &blocking.Options{Work: x.s.cfg.Work, Log: x.s.cfg.Log}
+	return &blocking.Options{Work: x.s.cfg.Work, Writers: &x.s.writers, Log: x.s.cfg.Log}
 }
 
 func (x *session) enter() {

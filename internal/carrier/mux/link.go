@@ -23,13 +23,13 @@ type link struct {
 	dec duplex.Decoder // the reader's
 
 	mu       sync.Mutex
-	calls    map[uint32]*call // that are attached
-	highest  uint32           // number of a call
-	control  []byte           // frames that wait, other than those of calls
-	ready    []*call          // have something to send; may hold calls that have left
-	owing    []*call          // will owe a CREDIT in a while
-	room     int              // bytes that the carrier takes
-	queued   bool             // on the list of work
+	calls    attached
+	highest  uint32  // number of a call
+	control  []byte  // frames that wait, other than those of calls
+	ready    []*call // have something to send; may hold calls that have left
+	owing    []*call // will owe a CREDIT in a while
+	room     int     // bytes that the carrier takes
+	queued   bool    // on the list of work
 	flushing bool
 	draining bool // GOAWAY was sent
 	finish   bool // end once nothing waits
@@ -130,7 +130,7 @@ func (l *link) Data(b []byte) {
 func (l *link) find(n uint32) (*call, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := l.calls[n]
+	c := l.calls.get(n)
 	if c == nil && n > l.highest || l.form == duplex.CallForm && l.highest == 0 {
 		return nil, fmt.Errorf("a frame of call %d, which was not begun", n)
 	}
@@ -267,7 +267,7 @@ func (l *link) drain(grace time.Duration) {
 		l.draining = true
 		l.control = goAway(l.control, l.form, grace)
 	}
-	l.finish = l.finish || len(l.calls) == 0
+	l.finish = l.finish || l.calls.len() == 0
 	l.wake()
 }
 
@@ -334,8 +334,8 @@ func (l *link) unlockReset() {
 // lose lets go of the calls. With the code CANCEL the client has left on purpose.
 func (l *link) lose(code exchange.Code) {
 	l.mu.Lock()
-	calls := l.calls
-	l.calls = map[uint32]*call{}
+	calls := l.calls.all()
+	l.calls = attached{}
 	l.mu.Unlock()
 	for _, c := range calls {
 		c.lost(l, code)
@@ -378,7 +378,7 @@ func (l *link) attach(c *call, n uint32) bool {
 	if l.ended {
 		return false
 	}
-	l.calls[n] = c
+	l.calls.put(n, c)
 	return true
 }
 
@@ -387,10 +387,8 @@ func (l *link) attach(c *call, n uint32) bool {
 func (l *link) detach(c *call, n uint32) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.calls[n] == c {
-		delete(l.calls, n)
-	}
-	if l.form == duplex.CallForm || l.draining && len(l.calls) == 0 {
+	l.calls.remove(n, c)
+	if l.form == duplex.CallForm || l.draining && l.calls.len() == 0 {
 		l.finish = true
 		return l.queue()
 	}

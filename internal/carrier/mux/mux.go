@@ -133,7 +133,7 @@ func Match(head *exchange.RequestHead) bool {
 // Start implements [exchange.Handler], for pipes of the multiplexed form.
 func (s *Server) Start(head *exchange.RequestHead, response exchange.Response) exchange.Request {
 	c := s.connect(head)
-	l := &link{s: s, conn: c, form: duplex.MuxForm, response: response, room: firstRoom, calls: map[uint32]*call{}}
+	l := &link{s: s, conn: c, form: duplex.MuxForm, response: response, room: firstRoom}
 	l.dec.Form = l.form
 	return l
 }
@@ -165,7 +165,7 @@ func (s *Server) StartSession(head *exchange.RequestHead, carrier exchange.Sessi
 
 // Start implements [exchange.Handler], for pipes of the call form.
 func (x *Session) Start(_ *exchange.RequestHead, response exchange.Response) exchange.Request {
-	l := &link{s: x.s, conn: x.conn, form: duplex.CallForm, response: response, room: firstRoom, calls: map[uint32]*call{}}
+	l := &link{s: x.s, conn: x.conn, form: duplex.CallForm, response: response, room: firstRoom}
 	l.dec.Form = l.form
 	return l
 }

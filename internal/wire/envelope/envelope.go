@@ -36,7 +36,7 @@ type Scanner struct {
 	Single  bool // there may be one message only
 
 	prefix [PrefixLen]byte
-	have   int    // bytes of the prefix
+	have   uint8  // bytes of the prefix
 	left   uint32 // bytes of the message still to come
 	count  int
 	length uint32 // of the last message that began
@@ -56,7 +56,7 @@ func (s *Scanner) Scan(b []byte) (sound int, err error) {
 		}
 		at := sound
 		n := copy(s.prefix[s.have:], b[sound:])
-		s.have += n
+		s.have += uint8(n)
 		sound += n
 		if s.have < PrefixLen {
 			return sound, nil
@@ -85,10 +85,10 @@ func (s *Scanner) Scan(b []byte) (sound int, err error) {
 func (s *Scanner) Hold(b []byte) (lead []byte, sound int, err error) {
 	had := copy(s.cut[:], s.prefix[:s.have])
 	sound, err = s.Scan(b)
-	if s.have == had+len(b) {
+	if int(s.have) == had+len(b) {
 		return nil, 0, nil // no more than a part of a prefix
 	}
-	sound -= s.have
+	sound -= int(s.have)
 	if sound > 0 { // not so if the very prefix is refused
 		lead = s.cut[:had]
 	}
