@@ -11,7 +11,7 @@ import (
 )
 
 // pageCases is how many cases web/page.test.js and web/page-look.test.js have.
-const pageCases = 20 + 18
+const pageCases = 20 + 20
 
 // TestPage opens the page of sluice demo: every part of it in Chromium and Firefox, over
 // WebSocket, WebTransport and plain HTTP requests in their modes, while the connection is

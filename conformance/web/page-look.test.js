@@ -90,6 +90,12 @@ describe("look", { timeout: 180_000 }, () => {
 		for (const id of ["trips-run", "ticker", "rest", "curl", "lines-copy", "frames-all", "frames-pause", "frames-clear"]) await until(id);
 	});
 
+	test("each part shows its code", limit, async () => {
+		const snippets = await page.$$eval(".parts > .card", (all) => all.map((e) => e.querySelector(".snippet").textContent));
+		assert.equal(snippets.length, 5);
+		for (const s of snippets) assert.match(s, /^const \w+ = (await )?client\.\w+\(.*\);\n.*show\(\w+\.\w+\);$/);
+	});
+
 	test("round trips on every carrier", limit, async () => {
 		await page.waitForFunction(
 			(carriers) => carriers.every((name) => document.querySelector(`figure[data-carrier="${name}"] .line`).getAttribute("points").split(" ").length > 1),

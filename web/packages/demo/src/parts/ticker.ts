@@ -35,12 +35,12 @@ export function startTicker({ client }: Connection): void {
 	const read = async (signal: AbortSignal) => {
 		let last = 0;
 		let missing = 0;
-		let at = performance.now();
+		let at = 0;
 		for await (const { number } of client.ticker({ count: mostTicks, everyMs }, { signal })) {
 			const now = performance.now();
 			missing += number - last - 1;
 			last = number;
-			gaps.push(now - at);
+			if (number > 1) gaps.push(now - at);
 			if (gaps.length > shownBars) gaps.shift();
 			at = now;
 			element("ticker-number").textContent = `${number}`;
