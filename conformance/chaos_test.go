@@ -339,6 +339,7 @@ func (w *chaos) cut(stop chan struct{}, done *sync.WaitGroup) {
 func (w *chaos) cutNetwork() {
 	w.mu.Lock()
 	all := slices.Collect(maps.Keys(w.conns))
+	clear(w.conns) // the server tells nothing of those that it has handed over to WebSockets
 	w.mu.Unlock()
 	for _, c := range all {
 		w.network.Add(1)

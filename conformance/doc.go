@@ -20,6 +20,7 @@
 //	TestNginx     streams through nginx as it is by default
 //	TestProxies   the matrix through nginx and HAProxy, in five ways to set them up
 //	TestProxiesWeb  the same for Chromium, with the carrier that the client for browsers chooses
+//	TestTwoGatewaysWeb  sessions of Chromium with two gateways behind HAProxy
 //	TestHole      UDP that nothing answers, where WebTransport is announced
 //	TestParallel  100 calls of a page, and its connections
 //	TestHidden    pages that sleep, or that nobody looks at

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sluice-rpc/sluice/conformance/internal/gateway"
 )
 
 // whole says whether a run is a long one.
@@ -97,6 +99,35 @@ func TestParallel(t *testing.T) {
 		browsers, over = append(browsers, "Firefox"), over+",duplex-streaming,duplex,long-poll,automatic"
 	}
 	session(t, "parallel", "https://"+l.Addr().String(), browsers, control, "SESSION_CARRIERS="+over)
+}
+
+// TestTwoGatewaysWeb is TestTwoGateways in Chromium: sessions find their gateway, of two, by the hash of their id.
+func TestTwoGatewaysWeb(t *testing.T) {
+	if !whole() {
+		t.Skip("only in long runs: TestTwoGateways is in each")
+	}
+	cert, key, err := gateway.Certificate(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	worlds := []*world{newWorld(t), newWorld(t)}
+	addrs := []string{}
+	for _, w := range worlds {
+		defer w.close(t)
+		l := localListener(t)
+		w.serve(func() { _ = w.gateway.Serve(l) })
+		addrs = append(addrs, l.Addr().String())
+	}
+	front := &stage{Gateway: &gateway.Gateway{Addr: addrs[0]}, cert: cert, key: key}
+	hash := proxy{"hash", "haproxy", haproxyProxy, "\n\tserver s2 " + addrs[1] + "\n\tbalance hdr(sluice-session)\n\thash-type consistent", nil}
+	session(t, "balanced", "https://"+front.behind(t, hash), []string{"Chromium"}, http.NewServeMux())
+	for i, w := range worlds {
+		rec := httptest.NewRecorder()
+		w.gateway.Metrics().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		if !strings.Contains(rec.Body.String(), "\nsluice_calls_total{") {
+			t.Errorf("gateway %d has got no call of 40", i)
+		}
+	}
 }
 
 // TestHidden has pages go on with their calls when they are looked at again: they were asleep, and their

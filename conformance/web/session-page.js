@@ -124,6 +124,17 @@ globalThis.talk = ({ baseUrl, carrier }) => {
 	globalThis.talking = () => now;
 };
 
+/** sessions makes a call in each of so many. */
+globalThis.sessions = async ({ baseUrl, carrier, count }) => {
+	let ended = 0;
+	for (let i = 0; i < count; i++, ended++) {
+		const session = connect({ baseUrl, carriers: carriers[carrier]() });
+		await echo(session, i, 5, () => {});
+		session.close();
+	}
+	return ended;
+};
+
 /** work makes calls, short and long, given up and not, until it is time, and tells how many. */
 globalThis.work = async ({ baseUrl, seconds }) => {
 	globalThis.session ??= connect({ baseUrl });

@@ -65,6 +65,14 @@ const cases = {
 		}
 	},
 
+	balanced(opened) {
+		for (const carrier of ["duplex-streaming", "long-poll"]) {
+			test(`20 sessions over ${carrier}`, { timeout: 60_000 }, async () => {
+				assert.equal(await opened().evaluate((where) => globalThis.sessions(where), { baseUrl, carrier, count: 20 }), 20);
+			});
+		}
+	},
+
 	hidden(opened) {
 		for (const carrier of ["websocket", "webtransport", "long-poll"]) {
 			test(carrier, { timeout: 60_000 }, async (t) => {
