@@ -65,7 +65,7 @@ export function createAuto(carriers: readonly Carrier[], session: Dialling): Dia
 	const failed = (candidate: number, link: Link | undefined, reason: string) => {
 		if (!links.has(candidate) || links.get(candidate) !== link) return;
 		links.delete(candidate);
-		session.attempt(nameOf(candidate), reason);
+		session.tell({ type: "failed", carrier: nameOf(candidate), reason });
 		perform(choice.failed(candidate, reason, Date.now()));
 	};
 

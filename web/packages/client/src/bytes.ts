@@ -2,6 +2,7 @@
 
 import { type CallOptions, type ClientCall, createCall } from "./call.js";
 import { headersOf } from "./fields.js";
+import { encodeMessage } from "./messages.js";
 import { Code, type Status, StatusError, statusOf } from "./status.js";
 
 /**
@@ -30,6 +31,8 @@ export interface ByteCall {
 export interface ByteCallOptions extends CallOptions {
 	/** How many bytes that have not left a call takes before write waits. */
 	readonly sendBuffer: number;
+	/** After how long the call is cancelled if nobody takes what has come. */
+	readonly unreadMs?: number | undefined;
 	/** Called once at the end. */
 	readonly ended: () => void;
 }
@@ -53,6 +56,17 @@ export function createByteCall(options: ByteCallOptions): { call: ByteCall; pull
 	let end: Status | undefined;
 	let writers: (() => void)[] = [];
 	let reader: (() => void) | undefined;
+	const apart = new WeakSet<Uint8Array>(); // what came in datagrams
+	let unread: ReturnType<typeof setTimeout> | undefined;
+
+	/** watch looks whether somebody takes what has come. */
+	const watch = () => {
+		clearTimeout(unread);
+		const { unreadMs } = options;
+		const wait = !end && at < queue.length && unreadMs;
+		const late = () => machine.cancel(statusOf(Code.cancelled, `nobody has taken what has come for ${unreadMs} ms`));
+		unread = wait ? setTimeout(late, Math.min(unreadMs, 2 ** 31 - 1)) : undefined;
+	};
 
 	const wakeReader = () => {
 		reader?.();
@@ -64,10 +78,19 @@ export function createByteCall(options: ByteCallOptions): { call: ByteCall; pull
 		data(b) {
 			// A small part of a large piece must not keep all of it.
 			queue.push(b.length * 2 < b.buffer.byteLength ? b.slice() : b);
+			if (!unread) watch();
+			wakeReader();
+		},
+		datagram(message) {
+			const b = encodeMessage(message);
+			apart.add(b);
+			queue.push(b);
+			if (!unread) watch();
 			wakeReader();
 		},
 		end(s) {
 			end = s;
+			watch();
 			headers.resolve(new Headers());
 			status.resolve(s);
 			for (const w of writers.splice(0)) w();
@@ -97,7 +120,9 @@ export function createByteCall(options: ByteCallOptions): { call: ByteCall; pull
 				queue.splice(0, at);
 				at = 0;
 			}
-			machine.take(b.length);
+			watch();
+			if (apart.has(b)) machine.takeDatagram(b.length);
+			else machine.take(b.length);
 			return b;
 		},
 		async wait() {

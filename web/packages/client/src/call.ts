@@ -1,11 +1,12 @@
 // A call of docs/protocols/duplex.md, the client's half: what it sends on a pipe, what it makes of what comes, and how
 // it goes on after its pipe was lost. No I/O and no clock: a link asks it for frames and gives it those that come.
 
+import type { Lossy } from "./datagrams.js";
 import { encodeFields, type Field, parseFields } from "./fields.js";
-import { createReceiver, createSender, OffsetError } from "./flow.js";
+import { createReceiver, createSender } from "./flow.js";
 import { decodeCredit, encodeCredit, type Frame, Kind, kindName, type Mark, maxData, ProtocolError } from "./frames.js";
-import { createScanner } from "./messages.js";
-import { Code, type Status, statusOf, statusOfFields } from "./status.js";
+import { createScanner, prefixLength } from "./messages.js";
+import { Code, type Status, StatusError, statusOf, statusOfFields } from "./status.js";
 
 /** CallEvents are what a call tells its application. */
 export interface CallEvents {
@@ -13,6 +14,8 @@ export interface CallEvents {
 	headers(fields: readonly Field[]): void;
 	/** Bytes of messages, which the application has to take. They are valid during the event only. */
 	data(b: Uint8Array): void;
+	/** A message that came in a datagram, which the application has to take. It is valid during the event only. */
+	datagram(message: Uint8Array): void;
 	/** The end, exactly once, last. */
 	end(status: Status): void;
 	/** Something that was written has left. */
@@ -29,6 +32,8 @@ export interface CallOptions {
 	readonly id?: string | undefined;
 	/** How many bytes may be under way to us. */
 	readonly window?: number | undefined;
+	/** Whether messages may be lost, and whether those that come late are delivered. */
+	readonly datagrams?: boolean | "late" | undefined;
 }
 
 /** An Outlet is how a call tells its link that there is something to send. */
@@ -37,6 +42,16 @@ export interface Outlet {
 	wake(): void;
 	/** Call settle in a while. */
 	owe(): void;
+	/** The datagrams of the connection, if it has any. */
+	readonly datagrams?: DatagramOutlet | undefined;
+}
+
+/** A DatagramOutlet is what a call needs of a connection with datagrams. */
+export interface DatagramOutlet {
+	/** Which no other call of the connection has. */
+	readonly number: number;
+	/** offer sends what is one small message, and says whether it was. */
+	offer(b: Uint8Array): boolean;
 }
 
 /** A ClientCall is the state of a call. */
@@ -49,6 +64,8 @@ export interface ClientCall {
 	closeSend(): void;
 	/** take says that so many bytes of data are out of our hands. */
 	take(n: number): void;
+	/** takeDatagram says the same of what came in datagrams. */
+	takeDatagram(n: number): void;
 	/** cancel ends the call with a status of ours. */
 	cancel(status: Status): void;
 
@@ -58,6 +75,8 @@ export interface ClientCall {
 	detach(why: string): boolean;
 	/** receive takes a frame of the call. What it throws ends the pipe. */
 	receive(frame: Frame): void;
+	/** datagram takes a message that came in a datagram, or drops it. */
+	datagram(message: Uint8Array): void;
 	/** next returns a frame to send now. */
 	next(): Frame | undefined;
 	/** settle sends a CREDIT for what was taken. */
@@ -69,6 +88,8 @@ export interface ClientCall {
 	readonly over: boolean;
 	/** cancelled says whether it was ended by cancel. */
 	readonly cancelled: boolean;
+	/** What there is of datagrams if messages may be lost, wherever the call is. */
+	readonly lossy: Lossy | undefined;
 	/** begun says whether the server may know the call. */
 	readonly begun: boolean;
 	/** heard says whether something of the call has come back. */
@@ -77,8 +98,6 @@ export interface ClientCall {
 	readonly movable: boolean;
 	/** unsent is how many bytes wait to be sent for the first time. */
 	readonly unsent: number;
-	/** buffered is how many bytes are kept, sent or not. */
-	readonly buffered: number;
 }
 
 /** What the first frame on a pipe is: HEADERS, HEADERS again, RESUME. */
@@ -100,6 +119,13 @@ export function createCall(options: CallOptions, events: CallEvents): ClientCall
 	let ended = false;
 	let cancelled = false;
 	let over = false;
+
+	// Messages that may be lost.
+	const lossy = options.datagrams ? { late: options.datagrams === "late", sequence: 0 } : undefined;
+	const written = createScanner();
+	let waiting = 0; // bytes of datagrams that were not taken
+	let agreed = false;
+	let settled = false; // RESUMED has said whether there are any, and HEADERS do not count
 
 	// Of the pipe that the call is on.
 	let outlet: Outlet | undefined;
@@ -131,9 +157,15 @@ export function createCall(options: CallOptions, events: CallEvents): ClientCall
 		opened = true;
 		epoch++;
 		const ours: Field[] = [];
+		const ask = () => {
+			// A call that began without could have none later.
+			if (lossy) ours.push([":datagrams", `${outlet?.datagrams?.number ?? 1}`]);
+			if (lossy?.late) ours.push([":datagrams-late", "deliver"]);
+		};
 		if (opening === "resume") {
 			ours.push([":call", id ?? ""], [":ticket", ticket ?? ""], [":epoch", `${epoch}`]);
 			ours.push([":got", `${got}`], [":received", `${receiver.received}`]);
+			ask();
 			return { kind: Kind.resume, payload: encodeFields([...ours, ...fields, ...more]) };
 		}
 		live = true;
@@ -141,24 +173,26 @@ export function createCall(options: CallOptions, events: CallEvents): ClientCall
 		ours.push([":path", path]);
 		if (id !== undefined) ours.push([":call", id]);
 		if (opening === "again") ours.push([":ticket", ticket ?? ""], [":epoch", `${epoch}`]);
+		ask();
 		return { kind: Kind.headers, payload: encodeFields([...ours, ...fields, ...more]) };
 	};
 
 	const resumed = (list: Field[]) => {
-		if (opening === "fresh" || (opening === "resume" && live))
-			throw new ProtocolError("RESUMED that was not asked for");
+		if (opening === "fresh" || (opening === "resume" && live)) throw new ProtocolError("malformed RESUMED"); // it was not asked for
 		const value = new Map(list);
 		const state = value.get(":state");
 		if (state === "gone") {
 			over = true;
 			return end(gone(list));
 		}
-		if (state !== "live" && state !== "ended") throw new ProtocolError("RESUMED without a :state that is known");
 		const peerGot = value.get(":got") ?? "";
 		const received = value.get(":received") ?? "";
-		if (!/^[0-2]$/.test(peerGot) || !/^\d{1,15}$/.test(received)) throw new ProtocolError("malformed RESUMED");
+		if (!/^(live|ended)$/.test(state ?? "") || !/^[0-2]$/.test(peerGot) || !/^\d{1,15}$/.test(received))
+			throw new ProtocolError("malformed RESUMED");
 		live = true;
 		credit = true;
+		settled = true;
+		agreed = value.get(":datagrams") === "1";
 		if (state === "ended" || peerGot === "2") {
 			endSent = true; // nothing more is wanted
 			sender.free();
@@ -172,7 +206,7 @@ export function createCall(options: CallOptions, events: CallEvents): ClientCall
 
 	const data = (b: Uint8Array) => {
 		if (!receiver.receive(b.length)) {
-			return cancel(statusOf(Code.resourceExhausted, "the server sent more than it was allowed to"));
+			return cancel(statusOf(Code.resourceExhausted, "the server sent more than it may"));
 		}
 		scanner.scan(b);
 		events.data(b);
@@ -196,10 +230,13 @@ export function createCall(options: CallOptions, events: CallEvents): ClientCall
 		heard = true;
 		if (cancelled || got === 2) return; // it was on its way
 		switch (kind) {
-			case Kind.headers:
+			case Kind.headers: {
 				if (got > 0) throw new ProtocolError("HEADERS twice");
 				got = 1;
-				return events.headers(parseFields(payload));
+				const list = parseFields(payload);
+				if (!settled) agreed = list.some(([name, value]) => name === ":datagrams" && value === "1");
+				return events.headers(list);
+			}
 			case Kind.data:
 				return data(payload);
 			case Kind.end:
@@ -249,7 +286,8 @@ export function createCall(options: CallOptions, events: CallEvents): ClientCall
 		path,
 		write(b) {
 			if (closed) throw new TypeError("the call is half-closed");
-			if (ended) return;
+			if (ended || (agreed && !written.inside && outlet?.datagrams?.offer(b))) return;
+			if (lossy) written.scan(b);
 			sender.write(b);
 			wake();
 		},
@@ -267,6 +305,9 @@ export function createCall(options: CallOptions, events: CallEvents): ClientCall
 				outlet?.owe();
 			}
 		},
+		takeDatagram(n) {
+			waiting -= n;
+		},
 		cancel,
 		attach(newTicket, newOutlet, newFields = []) {
 			if (!begun) {
@@ -276,12 +317,13 @@ export function createCall(options: CallOptions, events: CallEvents): ClientCall
 			outlet = newOutlet;
 			more = newFields;
 			opening = !begun ? "fresh" : heard || cancelled ? "resume" : "again";
-			opened = live = credit = endSent = false;
+			opened = live = credit = endSent = agreed = settled = false;
 			if (opening === "again") sender.rewind(0);
 			wake();
 		},
 		detach(why) {
 			outlet = undefined;
+			agreed = false;
 			if (over) return false;
 			if (!begun) return true;
 			if (id !== undefined && got < 2) return true;
@@ -293,9 +335,14 @@ export function createCall(options: CallOptions, events: CallEvents): ClientCall
 			try {
 				receive(frame);
 			} catch (err) {
-				if (!(err instanceof OffsetError)) throw err;
-				cancel(statusOf(Code.dataLoss, err.message));
+				if (!(err instanceof StatusError)) throw err;
+				cancel(err.status);
 			}
+		},
+		datagram(message) {
+			if (!agreed || ended || scanner.inside || waiting + message.length > maxWaiting) return;
+			waiting += message.length + prefixLength;
+			events.datagram(message);
 		},
 		next,
 		settle() {
@@ -312,6 +359,7 @@ export function createCall(options: CallOptions, events: CallEvents): ClientCall
 		get cancelled() {
 			return cancelled;
 		},
+		lossy,
 		get begun() {
 			return begun;
 		},
@@ -324,21 +372,13 @@ export function createCall(options: CallOptions, events: CallEvents): ClientCall
 		get unsent() {
 			return sender.unsent;
 		},
-		get buffered() {
-			return sender.buffered;
-		},
 	};
 }
 
 const none = new Uint8Array(0);
 
-/** The codes of RESUMED that is gone, for a server that does not say. */
-const goneCodes = new Map<string, number>([
-	["ticket", Code.unauthenticated],
-	["denied", Code.permissionDenied],
-	["outdated", Code.aborted],
-	["offset", Code.dataLoss],
-]);
+/** So many bytes of datagrams wait for the application. More are dropped. */
+const maxWaiting = 65_536;
 
 /** gone returns the status of a call that can't be resumed. */
 function gone(list: readonly Field[]): Status {
@@ -348,7 +388,7 @@ function gone(list: readonly Field[]): Status {
 		const status = statusOfFields(list);
 		return status.message ? status : { ...status, message: `the call can't be resumed: ${reason}` };
 	}
-	return statusOf(goneCodes.get(reason) ?? Code.unavailable, `the call can't be resumed: ${reason}`);
+	return statusOf(Code.unavailable, `the call can't be resumed: ${reason}`);
 }
 
 /** createCallId returns a name for a call that no other has. */

@@ -29,12 +29,22 @@ export interface Pipe {
 /** How a connection ends: with its calls, or so that they go on elsewhere. */
 export type Ending = "leave" | "cut";
 
+/** Datagrams are messages that may be lost. */
+export interface Datagrams {
+	/** How long one may be. */
+	readonly maxBytes: number;
+	/** send sends one, or drops it where too many wait. */
+	send(b: Bytes): void;
+}
+
 /** A Connection is one connection of a carrier. */
 export interface Connection {
 	/** The pipe of all calls, in the multiplexed form. */
 	readonly pipe?: Pipe;
 	/** open opens the pipe of a call, in the call form. It rejects if there can be no more of them now. */
 	open?(events: PipeEvents): Promise<Pipe>;
+	/** datagrams has bytes of datagrams told from now on. It is called once, when the first call wants them. */
+	datagrams?(received: (b: Uint8Array) => void): Datagrams;
 	/** close ends the connection, without an event. */
 	close(how: Ending, reason?: string): void;
 }

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { create, createFileRegistry } from "@bufbuild/protobuf";
 import {
 	FileDescriptorProtoSchema,
@@ -8,10 +10,16 @@ import {
 	file_google_protobuf_wrappers,
 	type StringValueSchema,
 } from "@bufbuild/protobuf/wkt";
-import { Code, ConnectError, createClient } from "@connectrpc/connect";
+import { Code, ConnectError, createClient, createContextValues } from "@connectrpc/connect";
 import type { GenService } from "@bufbuild/protobuf/codegenv2";
 import ts from "typescript";
-import { createSluiceTransport, type SluiceTransport } from "./connect.js";
+import {
+	createGzip,
+	createSluiceTransport,
+	datagrams,
+	type SluiceTransport,
+	type SluiceTransportOptions,
+} from "./connect.js";
 import { createTestServer, type Service, type TestServer } from "./testing.js";
 
 type Method<Kind> = { methodKind: Kind; input: typeof StringValueSchema; output: typeof StringValueSchema };
@@ -52,10 +60,14 @@ const echo: Service = {
 		]),
 };
 
-async function rig(service: Service, run: (server: TestServer, transport: SluiceTransport) => Promise<void>) {
+async function rig(
+	service: Service,
+	run: (server: TestServer, transport: SluiceTransport) => Promise<void>,
+	options: Partial<SluiceTransportOptions> = {},
+) {
 	const server = createTestServer(service);
 	const carriers = server.carrier("multiplexed");
-	const transport = createSluiceTransport({ baseUrl: "http://localhost/", carriers, unary: "session" });
+	const transport = createSluiceTransport({ baseUrl: "http://localhost/", carriers, unary: "session", ...options });
 	try {
 		await run(server, transport);
 	} finally {
@@ -127,7 +139,11 @@ test("an error of the server, in the middle of a message too", async () => {
 test("abort, deadline and messages that fail cancel the call", () =>
 	rig({}, async (server, transport) => {
 		const client = createClient(echoService, transport);
-		await assert.rejects(client.unary({}, { signal: AbortSignal.timeout(20) }), { code: Code.Canceled });
+		const abort = new AbortController();
+		const aborted = assert.rejects(client.unary({}, { signal: abort.signal }), { code: Code.Canceled });
+		await until("the call has begun", () => server.calls.length === 1);
+		abort.abort();
+		await aborted;
 		await assert.rejects(client.unary({}, { timeoutMs: 20 }), { code: Code.DeadlineExceeded });
 		const failing = async function* () {
 			yield { value: "a" };
@@ -135,12 +151,104 @@ test("abort, deadline and messages that fail cancel the call", () =>
 			throw new Error("no more");
 		};
 		await assert.rejects(client.chat(failing())[Symbol.asyncIterator]().next(), /no more/);
-		for (const end = Date.now() + 5000; Date.now() < end && !server.calls.every((c) => c.cancelled);)
-			await new Promise((resolve) => setTimeout(resolve, 5));
-		assert.deepEqual(
-			server.calls.map((c) => c.cancelled),
-			[true, true, true],
-		);
+		await until("all calls are cancelled", () => server.calls.every((c) => c.cancelled));
+		assert.ok(server.calls.length >= 2, "what was late may not have begun");
+	}));
+
+/** until waits for something that happens by itself. */
+async function until(what: string, good: () => boolean): Promise<void> {
+	for (const end = Date.now() + 20_000; !good(); await new Promise((resolve) => setTimeout(resolve, 5)))
+		if (Date.now() > end) assert.fail(what);
+}
+
+test("JSON, and gzip", async () => {
+	const gzip = createGzip();
+	const value = "a".repeat(5000);
+	for (const options of [
+		{ useBinaryFormat: false },
+		{ acceptCompression: [gzip], sendCompression: gzip },
+		{ useBinaryFormat: false, acceptCompression: [gzip], sendCompression: gzip },
+	]) {
+		const service: Service = {
+			...echo,
+			begin(call) {
+				const fields: [string, string][] = [["content-type", call.fields.get("content-type") ?? "application/grpc"]];
+				const encoding = call.fields.get("grpc-encoding");
+				call.headers(encoding ? [...fields, ["grpc-encoding", encoding]] : fields);
+			},
+		};
+		const run = async (server: TestServer, transport: SluiceTransport) => {
+			assert.equal((await createClient(echoService, transport).unary({ value })).value, value);
+			const [call] = server.calls;
+			const json = options.useBinaryFormat === false ? "application/grpc+json" : undefined; // binary is the default
+			assert.equal(call?.fields.get("content-type"), json);
+			assert.equal(call?.fields.get("grpc-encoding"), options.sendCompression && "gzip");
+			assert.equal(call?.fields.get("grpc-accept-encoding"), options.acceptCompression && "gzip");
+			assert.equal(call?.fields.has("x-grpc-web"), false);
+			if (options.sendCompression) assert.ok((call?.receivedBytes ?? value.length) < 200);
+		};
+		await rig(service, run, options);
+	}
+});
+
+test("datagrams by a context value", () =>
+	rig(echo, async (server, transport) => {
+		const client = createClient(echoService, transport);
+		const none = (async function* () {})();
+		for (const wanted of [true, "late", undefined] as const) {
+			const contextValues = createContextValues().set(datagrams, wanted);
+			for await (const _ of client.chat(none, { contextValues }));
+		}
+		const asked = server.calls.map(({ fields }) => [fields.get(":datagrams"), fields.get(":datagrams-late")]);
+		assert.deepEqual(asked, [
+			["1", undefined],
+			["1", "deliver"],
+			[undefined, undefined],
+		]);
+		assert.ok(server.calls.every(({ fields }) => !fields.has("sluice-datagrams")));
+	}));
+
+/** flood sends without an end. */
+const flood: Service = {
+	begin(call) {
+		call.headers([]);
+		for (let i = 0; i < 3; i++) call.write(Uint8Array.of(0, 0, 0, 0, 3, 10, 1, 97));
+	},
+};
+
+test("a loop over responses that was left: nobody takes them", () =>
+	rig(
+		flood,
+		async (server, transport) => {
+			const kept = createClient(echoService, transport)
+				.chat((async function* () {})())
+				[Symbol.asyncIterator]();
+			assert.equal((await kept.next()).value?.value, "a");
+			await until("the call is cancelled", () => server.calls[0]?.cancelled === true);
+			await assert.rejects(
+				(async () => {
+					while (!(await kept.next()).done);
+				})(),
+				/nobody has taken what has come for 50 ms/,
+			);
+		},
+		{ unreadMs: 50 },
+	));
+
+test("a loop over responses that was left: nobody has them any more", () =>
+	rig(flood, async (server, transport) => {
+		setFlagsFromString("--expose-gc");
+		const collect = runInNewContext("gc") as () => void;
+		const wait = async function* () {
+			await new Promise(() => {});
+		};
+		await (async () => {
+			for await (const _ of createClient(echoService, transport).chat(wait())) break;
+		})();
+		await until("the call is cancelled", () => {
+			collect();
+			return server.calls[0]?.cancelled === true;
+		});
 	}));
 
 test("what the README shows compiles", () => {

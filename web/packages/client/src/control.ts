@@ -14,8 +14,6 @@ export interface Welcome {
 	/** Milliseconds of silence before a PING. */
 	readonly ping: number;
 	readonly maxCalls: number;
-	readonly maxMessage: number;
-	readonly maxFields: number;
 }
 
 /** ControlEvents are what a Control tells. */
@@ -110,8 +108,9 @@ export function createControl(events: ControlEvents): Control {
 			return new Promise((resolve, reject) => {
 				const since = performance.now();
 				const late = setTimeout(() => {
-					reject(new Error(`no answer to a ping in ${timeoutMs} ms`));
-					if (!stopped) events.silent(`no answer to a ping in ${timeoutMs} ms`);
+					const reason = `no answer to a ping in ${timeoutMs} ms`;
+					reject(new Error(reason));
+					if (!stopped) events.silent(reason);
 				}, timeoutMs);
 				probes.push(() => {
 					clearTimeout(late);
@@ -133,16 +132,12 @@ const defaults: Welcome = {
 	detach: 60_000,
 	ping: 20_000,
 	maxCalls: 100,
-	maxMessage: 4_194_304,
-	maxFields: 16_384,
 };
 
 function parseWelcome(fields: readonly Field[], before = defaults): Welcome {
 	const value = new Map(fields);
 	if ((value.get("version") ?? "1") !== "1") {
-		throw new ProtocolError(
-			`the server speaks version ${value.get("version")} of the protocol, and this client version 1`,
-		);
+		throw new ProtocolError(`version ${value.get("version")}`);
 	}
 	return {
 		ticket: value.get("ticket") ?? before.ticket,
@@ -150,8 +145,6 @@ function parseWelcome(fields: readonly Field[], before = defaults): Welcome {
 		detach: number(value.get("detach")) ?? before.detach,
 		ping: Math.max(1000, number(value.get("ping")) ?? before.ping),
 		maxCalls: number(value.get("max-calls")) ?? before.maxCalls,
-		maxMessage: number(value.get("max-message")) ?? before.maxMessage,
-		maxFields: number(value.get("max-fields")) ?? before.maxFields,
 	};
 }
 

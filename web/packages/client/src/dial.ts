@@ -1,6 +1,7 @@
 // How a session gets connections: the interface, and what there is to do for one carrier.
 
 import type { Carrier } from "./carrier.js";
+import type { SessionEvent } from "./events.js";
 import type { Field } from "./fields.js";
 import type { Link } from "./link.js";
 
@@ -31,8 +32,8 @@ export interface Dialling {
 	won(link: Link): void;
 	/** failed says that there is none. */
 	failed(reason: string): void;
-	/** attempt says that one of several could not be made. */
-	attempt(carrier: string, reason: string): void;
+	/** tell tells an event. */
+	tell(event: SessionEvent): void;
 	/** explain says why nothing works, when that is known. */
 	explain(reason: string): void;
 	/** settled says that calls need not wait for datagrams any more. */
@@ -51,29 +52,26 @@ export interface LinkTold {
 
 /** createSingle makes connections of one carrier. */
 export function createSingle(carrier: Carrier, session: Dialling): Dialer {
-	let turn = 0;
-	let trying: Link | undefined;
-	let dialing = false;
+	let trying: { link?: Link } | undefined;
 
 	const dial = async () => {
-		const mine = ++turn;
-		dialing = true;
+		const mine: { link?: Link } = {};
+		trying = mine;
 		const end = (f: () => void) => {
-			if (mine !== turn) return;
-			dialing = false;
+			if (trying !== mine) return;
 			trying = undefined;
 			f();
 		};
 		try {
 			const hello = await session.hello();
-			if (mine !== turn) return;
+			if (trying !== mine) return;
 			const link = session.link(carrier, hello, {
 				open: () => end(() => session.won(link)),
 				lost: (reason) => end(() => session.failed(reason)),
 			});
-			trying = link;
+			mine.link = link;
 		} catch (err) {
-			end(() => session.failed(err instanceof Error ? err.message : String(err)));
+			end(() => session.failed(`headers: ${err instanceof Error ? err.message : err}`));
 		}
 	};
 
@@ -82,13 +80,11 @@ export function createSingle(carrier: Carrier, session: Dialling): Dialer {
 		left() {},
 		datagrams: () => false,
 		stop() {
-			turn++;
-			dialing = false;
-			trying?.close("cut", "another carrier was chosen");
+			trying?.link?.close("cut", "another carrier was chosen");
 			trying = undefined;
 		},
 		get dialing() {
-			return dialing;
+			return trying !== undefined;
 		},
 	};
 }

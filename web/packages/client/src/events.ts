@@ -39,30 +39,13 @@ export interface Listenable {
 	removeEventListener<K extends keyof SessionEvents>(type: K, listener: (event: SessionEvents[K]) => void): void;
 }
 
-type Listener = (event: never) => void;
-
-/** createEmitter makes the listeners of a session. */
+/** createEmitter makes the listeners of a session. One that fails is reported by the platform, and harms nobody. */
 export function createEmitter(): Listenable & { emit(event: SessionEvents[keyof SessionEvents]): void } {
-	const listeners = new Map<string, Set<Listener>>();
+	const target = new EventTarget();
+	const { addEventListener, removeEventListener } = target;
 	return {
-		addEventListener(type, listener) {
-			const set = listeners.get(type) ?? new Set();
-			listeners.set(type, set.add(listener));
-		},
-		removeEventListener(type, listener) {
-			listeners.get(type)?.delete(listener);
-		},
-		emit(event) {
-			for (const listener of [...(listeners.get(event.type) ?? [])]) {
-				try {
-					listener(event as never);
-				} catch (err) {
-					// A listener that fails is no reason to fail here: the platform reports it.
-					queueMicrotask(() => {
-						throw err;
-					});
-				}
-			}
-		},
+		addEventListener: addEventListener.bind(target) as Listenable["addEventListener"],
+		removeEventListener: removeEventListener.bind(target) as Listenable["removeEventListener"],
+		emit: ({ type, ...rest }) => void target.dispatchEvent(Object.assign(new Event(type), rest)),
 	};
 }

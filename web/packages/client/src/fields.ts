@@ -21,7 +21,7 @@ export function encodeFields(fields: Iterable<Field>): Uint8Array {
 	const b = new Uint8Array(text.length);
 	for (let i = 0; i < text.length; i++) {
 		const c = text.charCodeAt(i);
-		if (c > 0xff) throw new TypeError(`a field has a character that is not ASCII: ${JSON.stringify(text[i])}`);
+		if (c > 0xff) throw new TypeError(`${text[i]} is not ASCII`);
 		b[i] = c;
 	}
 	return b;
@@ -56,12 +56,12 @@ function latin1(b: Uint8Array): string {
 export function fieldsOf(headers: Headers): Field[] {
 	const fields: Field[] = [];
 	headers.forEach((value, name) => {
-		if (!ofHTTP.has(name)) fields.push([name, value]);
+		if (!ofHTTP.test(name)) fields.push([name, value]);
 	});
 	return fields;
 }
 
-const ofHTTP = new Set(["connection", "content-length", "host", "keep-alive", "te", "transfer-encoding", "upgrade"]);
+const ofHTTP = /^(connection|content-length|host|keep-alive|te|transfer-encoding|upgrade)$/;
 
 /** headersOf returns the metadata among fields. */
 export function headersOf(fields: Iterable<Field>): Headers {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createReceiver, createSender, OffsetError } from "./flow.js";
+import { createReceiver, createSender } from "./flow.js";
+import { StatusError } from "./status.js";
 import { firstWindow } from "./frames.js";
 
 const text = (n: number, from = 0) => Uint8Array.from({ length: n }, (_, i) => (from + i) % 251);
@@ -11,7 +12,7 @@ test("sender: forgets what left", () => {
 	assert.equal(s.next(60)?.length, 60);
 	assert.equal(s.next(60)?.length, 40);
 	assert.deepEqual([s.buffered, s.unsent, s.pending, s.drained], [0, 0, false, true]);
-	assert.throws(() => s.credit(101, 10), OffsetError);
+	assert.throws(() => s.credit(101, 10), StatusError);
 });
 
 test("sender: keeps until taken, and goes on from where it is told", () => {
@@ -24,8 +25,8 @@ test("sender: keeps until taken, and goes on from where it is told", () => {
 	assert.equal(s.pending, false);
 	s.rewind(1003);
 	assert.deepEqual(s.next(4), text(4, 1003));
-	assert.throws(() => s.rewind(999), OffsetError);
-	assert.throws(() => s.rewind(firstWindow + 1), OffsetError);
+	assert.throws(() => s.rewind(999), StatusError);
+	assert.throws(() => s.rewind(firstWindow + 1), StatusError);
 	s.credit(firstWindow, 100);
 	assert.equal(s.buffered, 200_000 - 1000, "what is to be sent again is kept");
 });

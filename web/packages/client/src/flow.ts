@@ -1,11 +1,7 @@
 // The two directions of a call: what may be sent, what is kept for the peer, what was taken. No I/O.
 
 import { concat, firstWindow } from "./frames.js";
-
-/** An OffsetError is a peer that wants bytes which are gone, or has some that were never sent. */
-export class OffsetError extends Error {
-	override name = "OffsetError";
-}
+import { Code, StatusError, statusOf } from "./status.js";
 
 /** A Sender is the sending half of a direction. */
 export interface Sender {
@@ -13,7 +9,7 @@ export interface Sender {
 	write(b: Uint8Array): void;
 	/** next returns bytes that may be sent now, at most so many, and takes them as sent. */
 	next(most: number): Uint8Array | undefined;
-	/** credit takes a CREDIT. A peer that has taken what was not sent is an OffsetError. */
+	/** credit takes a CREDIT. A peer that has taken what was not sent is a StatusError. */
 	credit(taken: number, window: number): void;
 	/** rewind goes on from what the peer says that it has received. */
 	rewind(received: number): void;
@@ -82,14 +78,14 @@ export function createSender(keep: boolean): Sender {
 			return concat(parts);
 		},
 		credit(to, window) {
-			if (to > high) throw new OffsetError(`${to} bytes were taken, and ${high} were sent`);
+			if (to > high) throw dataLoss(`${to} bytes were taken, and ${high} were sent`);
 			limit = Math.max(limit, to + window);
 			taken = Math.max(taken, to);
 			forget();
 		},
 		rewind(received) {
 			if (received < (keep ? taken : sent) || received < base || received > high) {
-				throw new OffsetError(`${received} bytes were received, which is outside of what is kept`);
+				throw dataLoss(`${received} bytes were received, which is outside of what is kept`);
 			}
 			sent = received;
 			index = 0;
@@ -164,4 +160,9 @@ export function createReceiver(window = firstWindow): Receiver {
 			return told < taken;
 		},
 	};
+}
+
+/** dataLoss is the error of a peer that wants bytes which are gone, or has some that were never sent. */
+function dataLoss(message: string): StatusError {
+	return new StatusError(statusOf(Code.dataLoss, message));
 }

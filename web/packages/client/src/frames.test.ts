@@ -132,17 +132,6 @@ test("vectors: fields", () => {
 	}
 });
 
-test("decoder: between frames", () => {
-	const decoder = createDecoder("call", () => {});
-	assert.equal(decoder.between(), true);
-	decoder.feed(Uint8Array.of(Kind.data, 0, 0));
-	assert.equal(decoder.between(), false);
-	decoder.feed(Uint8Array.of(2, 1));
-	assert.equal(decoder.between(), false);
-	decoder.feed(Uint8Array.of(2));
-	assert.equal(decoder.between(), true);
-});
-
 test("credit: malformed", () => {
 	const good = encodeCredit({ taken: 1, window: 2, got: 2 });
 	assert.throws(() => decodeCredit(good.subarray(0, 12)), /malformed/);

@@ -108,8 +108,6 @@ export function decodeCredit(b: Uint8Array): Credit {
 export interface Decoder {
 	/** feed takes more bytes. What it throws is final. */
 	feed(b: Uint8Array): void;
-	/** between says whether the pipe may end here. */
-	between(): boolean;
 }
 
 const empty = new Uint8Array(0);
@@ -183,7 +181,6 @@ export function createDecoder(form: Form, frame: (call: number, frame: Frame) =>
 				throw err;
 			}
 		},
-		between: () => have === 0 && left === 0,
 	};
 }
 

@@ -1,8 +1,8 @@
 // A call of messages, made of one of bytes.
 
 import { type ByteCall, iterate, type Pull } from "./bytes.js";
-import { createAssembler, encodeMessage, MessageError } from "./messages.js";
-import { Code, StatusError, statusOf } from "./status.js";
+import { createAssembler, encodeMessage } from "./messages.js";
+import { StatusError } from "./status.js";
 
 /** A Call is a call whose directions are messages, as bytes without a prefix. */
 export interface Call extends Omit<ByteCall, "write" | "bytes"> {
@@ -25,10 +25,8 @@ export function messagesOf({ write, ...call }: ByteCall, pull: Pull, limit: numb
 				else if (!(await pull.wait())) return undefined;
 			}
 		} catch (err) {
-			if (!(err instanceof MessageError)) throw err;
-			const status = statusOf(err.tooLarge ? Code.resourceExhausted : Code.internal, err.message);
-			pull.fail(status);
-			throw new StatusError(status);
+			if (err instanceof StatusError) pull.fail(err.status); // unless it is what has ended the call
+			throw err;
 		}
 	};
 	return {

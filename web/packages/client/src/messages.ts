@@ -1,6 +1,7 @@
 // gRPC's messages: a flag, a length of four bytes, and so many bytes. No I/O.
 
 import { concat } from "./frames.js";
+import { Code, StatusError, statusOf } from "./status.js";
 
 /** prefixLength is how many bytes are in front of a message. */
 export const prefixLength = 5;
@@ -52,22 +53,18 @@ export function encodeMessage(message: Uint8Array, flags = 0): Uint8Array {
 	return b;
 }
 
-/** A MessageError is bytes that are not the messages they should be. */
-export class MessageError extends Error {
-	override name = "MessageError";
-	readonly tooLarge: boolean;
-
-	constructor(message: string, tooLarge = false) {
-		super(message);
-		this.tooLarge = tooLarge;
-	}
+/** wholeMessage returns the message without its prefix if bytes are one, whole and not compressed. */
+export function wholeMessage(b: Uint8Array): Uint8Array | undefined {
+	if (b.length < prefixLength || b[0] !== 0) return undefined;
+	const length = new DataView(b.buffer, b.byteOffset).getUint32(1);
+	return b.length === prefixLength + length ? b.subarray(prefixLength) : undefined;
 }
 
 /** An Assembler puts messages together. */
 export interface Assembler {
 	/** push takes bytes. */
 	push(b: Uint8Array): void;
-	/** next returns a message, or undefined if more bytes are needed first. It throws a MessageError. */
+	/** next returns a message, or undefined if more bytes are needed first. It throws a StatusError. */
 	next(): Uint8Array | undefined;
 }
 
@@ -107,9 +104,9 @@ export function createAssembler(limit: number): Assembler {
 				if (have < prefixLength) return undefined;
 				const prefix = cut(prefixLength);
 				if (prefix[0] !== 0)
-					throw new MessageError(`a message has the flags ${prefix[0]}, and no encoding was agreed on`);
+					throw refuse(Code.internal, `a message has the flags ${prefix[0]}, and no encoding was agreed on`);
 				length = new DataView(prefix.buffer, prefix.byteOffset).getUint32(1);
-				if (length > limit) throw new MessageError(`a message of ${length} bytes; the limit is ${limit}`, true);
+				if (length > limit) throw refuse(Code.resourceExhausted, `a message of ${length} bytes; the limit is ${limit}`);
 			}
 			if (have < length) return undefined;
 			const n = length;
@@ -117,4 +114,8 @@ export function createAssembler(limit: number): Assembler {
 			return cut(n);
 		},
 	};
+}
+
+function refuse(code: number, message: string): StatusError {
+	return new StatusError(statusOf(code, message));
 }

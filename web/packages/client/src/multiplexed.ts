@@ -4,6 +4,7 @@ import type { ClientCall } from "./call.js";
 import { encodeFields } from "./fields.js";
 import { createDecoder, type Frame, Kind, kindName, ProtocolError } from "./frames.js";
 import type { Calls, Shell } from "./link.js";
+import type { Pipe } from "./carrier.js";
 import { createWire, type Numbered } from "./wire.js";
 
 /** createMultiplexed makes the calls of a link whose connection is one pipe. */
@@ -55,10 +56,9 @@ export function createMultiplexed(shell: Shell): Calls {
 			return calls.size;
 		},
 		connected({ pipe }) {
-			if (!pipe) throw new TypeError("a carrier of the multiplexed form has a pipe");
 			// The first frame is HELLO, if there is one.
 			if (shell.hello.length > 0) control.unshift({ kind: Kind.hello, payload: encodeFields(shell.hello) });
-			wire.attach(pipe);
+			wire.attach(pipe as Pipe); // which carriers of this form have
 		},
 		data: decoder.feed,
 		say(frame) {

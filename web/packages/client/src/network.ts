@@ -12,25 +12,17 @@ export interface NetworkEvents {
 
 /** watchNetwork returns a function that stops it. */
 export function watchNetwork(events: NetworkEvents): () => void {
-	if (typeof EventTarget === "undefined") return () => {};
-	const listening: [EventTarget, string, (event: Event) => void][] = [];
-	const listen = (target: unknown, type: string, listener: (event: Event) => void) => {
-		if (!(target instanceof EventTarget)) return;
-		target.addEventListener(type, listener);
-		listening.push([target, type, listener]);
-	};
+	const stop = new AbortController();
+	const listen = (target: EventTarget | undefined, type: string, listener: (event: Event) => void) =>
+		target?.addEventListener?.(type, listener, { signal: stop.signal });
 	const { document } = globalThis as { document?: Document };
 	listen(globalThis, "online", events.wake);
 	listen(globalThis, "offline", events.changed);
-	if (document) {
-		listen(document, "visibilitychange", () => document.visibilityState === "visible" && events.wake());
-		listen(document, "resume", events.wake);
-		listen(globalThis, "pagehide", (event) => events.hide((event as PageTransitionEvent).persisted === true));
-		listen(globalThis, "pageshow", events.wake);
-	}
-	return () => {
-		for (const [target, type, listener] of listening) target.removeEventListener(type, listener);
-	};
+	listen(document, "visibilitychange", () => document?.visibilityState === "visible" && events.wake());
+	listen(document, "resume", events.wake);
+	listen(globalThis, "pagehide", (event) => events.hide((event as PageTransitionEvent).persisted));
+	listen(globalThis, "pageshow", events.wake);
+	return () => stop.abort();
 }
 
 /** isOffline says whether there is surely no network. */

@@ -3,6 +3,7 @@
 import { type ByteCall, createByteCall, type Pull } from "./bytes.js";
 import { type ClientCall, createCallId } from "./call.js";
 import type { Carrier } from "./carrier.js";
+import type { Log } from "./debug.js";
 import { createEmitter, type Listenable, type SessionEvent, type SessionState } from "./events.js";
 import { type Field, fieldsOf } from "./fields.js";
 import { createSingle, type Dialer, type Dialling, type LinkTold } from "./dial.js";
@@ -16,7 +17,7 @@ export interface SessionOptions {
 	/** Where the gateway is, as https://api.example.com. */
 	readonly baseUrl: string | URL;
 	/**
-	 * How. One is used as it is, of several the first one that works. If missing: WebSocket, WebTransport, HTTP requests that stream,
+	 * How. One is used as it is, of several the first one that works. If there is none: WebSocket, WebTransport, HTTP requests that stream,
 	 * long poll; as far as the platform has them.
 	 */
 	readonly carriers?: Carrier | readonly Carrier[];
@@ -30,6 +31,8 @@ export interface SessionOptions {
 	readonly waitMs?: number;
 	/** How many bytes of a call may be under way to us, not yet read by the application: 262144 if missing. */
 	readonly receiveWindow?: number;
+	/** A call whose bytes nobody has taken for so long is cancelled: none is if missing. */
+	readonly unreadMs?: number;
 	/** How many bytes that have not left a call takes before send waits: 65536 if missing. */
 	readonly sendBuffer?: number;
 	/** The largest message that is taken: 4194304 bytes if missing. */
@@ -57,6 +60,11 @@ export interface CallInit {
 	readonly timeoutMs?: number | undefined;
 	/** Whether the call goes on when its connection is lost: true if missing. */
 	readonly resumable?: boolean;
+	/**
+	 * Messages may be lost: they go in datagrams if they are small, the carrier has datagrams and the gateway agrees. Those that are
+	 * older than one that has come are dropped, or, with "late", delivered.
+	 */
+	readonly datagrams?: boolean | "late" | undefined;
 }
 
 /** A Session makes calls. It connects when there is one, and as often as it has to. */
@@ -98,9 +106,9 @@ export function connect(options: SessionOptions): Session {
 	const endpoint = new URL(options.baseUrl);
 	endpoint.pathname = endpoint.pathname.replace(/\/$/, "") + (options.path ?? "/sluice/v1");
 	const waitMs = options.waitMs ?? 10_000;
-	let carriers = options.carriers && listOf(options.carriers);
-	// Loaded for those who look only.
-	const log = options.debug ? import("./debug.js").then(({ createLog }) => createLog()) : undefined;
+	let carriers = listOf(options.carriers);
+	let log: Log | undefined;
+	const logging = options.debug && import("./debug.js").then(({ createLog }) => (log = createLog()));
 	const emitter = createEmitter();
 
 	const running = new Set<ClientCall>();
@@ -121,7 +129,7 @@ export function connect(options: SessionOptions): Session {
 	let roundTripMs: number | undefined;
 
 	const emit = (event: SessionEvent) => {
-		void log?.then((l) => l.event(event));
+		log?.event(event);
 		options.onEvent?.(event);
 		emitter.emit(event);
 	};
@@ -134,15 +142,13 @@ export function connect(options: SessionOptions): Session {
 		reason: lastError || undefined,
 		offline: isOffline(),
 	});
-	let state: SessionState | undefined;
+	let state = snapshot();
 
 	/** update tells the state if it has changed. */
 	const update = () => {
-		const now = snapshot();
 		const before = state;
-		if (before && Object.entries(now).every(([key, value]) => before[key as keyof SessionState] === value)) return;
-		state = now;
-		emitter.emit({ type: "state", state: now });
+		state = snapshot();
+		if (JSON.stringify(before) !== JSON.stringify(state)) emitter.emit({ type: "state", state });
 	};
 
 	// Calls that wait.
@@ -172,6 +178,7 @@ export function connect(options: SessionOptions): Session {
 	const place = () => {
 		for (const call of waiting.keys()) {
 			if (call.over) unwait(call);
+			else if (call.lossy && !call.begun && dialer?.datagrams()) continue;
 			else if (current && current.size < (current.welcome?.maxCalls ?? 0)) {
 				unwait(call);
 				if (!call.begun) begunAt.set(call, Date.now());
@@ -200,10 +207,11 @@ export function connect(options: SessionOptions): Session {
 			update();
 			let made: Dialer;
 			try {
+				await logging;
 				made = await createDialer(list);
 			} catch (err) {
 				making = false;
-				return failed(`the carriers can't be loaded: ${err instanceof Error ? err.message : err}`);
+				return failed(`carriers: ${err instanceof Error ? err.message : err}`); // they could not be loaded
 			}
 			making = false;
 			if (closed) return;
@@ -249,21 +257,13 @@ export function connect(options: SessionOptions): Session {
 				if (made === current || draining.has(made)) lost(made, reason, calls, true);
 				else told.lost(reason);
 			},
-			trace: trace(() => {
-				useful ||= made === current;
-			}),
+			trace(frame) {
+				if (frame.direction === "down" && frame.call > 0) useful ||= made === current; // of use is what brings something
+				log?.frame(frame);
+				options.onFrame?.(frame);
+			},
 		});
 		return made;
-	};
-
-	/** trace looks at frames: one of a call that comes down says that the connection is of use. */
-	const trace = (used: () => void) => (frame: TracedFrame) => {
-		if (frame.direction === "down" && frame.call > 0) used();
-		if (log) {
-			const kept = { ...frame, payload: frame.payload.slice() };
-			void log.then((l) => l.frame(kept));
-		}
-		options.onFrame?.(frame);
 	};
 
 	const won = (made: Link) => {
@@ -279,7 +279,7 @@ export function connect(options: SessionOptions): Session {
 			type: "open",
 			carrier: made.carrier,
 			node: made.welcome?.node,
-			resuming: count(waiting.keys(), (c) => c.begun),
+			resuming: [...waiting.keys()].filter((c) => c.begun).length,
 		});
 		if (before) {
 			for (const call of before.take((c) => c.movable)) {
@@ -334,10 +334,7 @@ export function connect(options: SessionOptions): Session {
 		link,
 		won,
 		failed,
-		attempt(carrier, reason) {
-			emit({ type: "failed", carrier, reason });
-			update();
-		},
+		tell: emit,
 		explain(reason) {
 			if (current) return;
 			lastError = reason;
@@ -387,6 +384,8 @@ export function connect(options: SessionOptions): Session {
 			id: init.resumable === false ? undefined : createCallId(),
 			window: options.receiveWindow ?? 262_144,
 			sendBuffer: options.sendBuffer ?? 65_536,
+			unreadMs: options.unreadMs,
+			datagrams: init.datagrams,
 			ended() {
 				clearTimeout(timer);
 				signal?.removeEventListener("abort", abort);
@@ -421,13 +420,21 @@ export function connect(options: SessionOptions): Session {
 		update();
 	};
 
+	/** halt makes no connection. */
+	const halt = () => {
+		clearTimeout(retry);
+		dialer?.stop();
+		retry = dialer = undefined;
+	};
+
+	/** probe looks whether the connection lives: an answer that is missing is an event. */
+	const probe = () => void current?.ping(probeMs).catch(() => {});
+
 	/** leave ends the connection, and all calls with it. */
 	const leave = (why: string) => {
-		clearTimeout(retry);
-		retry = undefined;
+		halt();
 		const links = [current, ...draining];
-		dialer?.stop();
-		current = dialer = undefined;
+		current = undefined;
 		draining.clear();
 		for (const l of links) l?.close("leave", why);
 		for (const call of waiting.keys()) unwait(call);
@@ -441,31 +448,28 @@ export function connect(options: SessionOptions): Session {
 		failures = 0;
 		if (retry) retryNow();
 		else ensure();
-		current?.ping(probeMs).catch(() => {}); // an answer that is missing is an event
+		probe();
 		update();
 	};
 
 	const unwatch = watchNetwork({
 		wake,
 		changed() {
-			current?.ping(probeMs).catch(() => {});
+			probe();
 			update();
 		},
 		hide(mayComeBack) {
 			if (!mayComeBack) return leave("the page was closed");
 			kept = true; // and its calls with it, for as long as the gateway waits
-			dialer?.stop();
-			dialer = undefined;
-			const reason = "the page was put aside";
+			halt();
+			const reason = "the page was closed";
 			for (const made of [...draining, current]) if (made) lost(made, reason, made.close("cut", reason), false);
-			clearTimeout(retry);
-			retry = undefined;
+			halt(); // what is lost is not looked for
 			update();
 		},
 	});
 
 	if (carriers?.length !== 1) createDialer(carriers).catch(() => {}); // loads it beforehand; dial says what goes wrong
-	update();
 	return {
 		addEventListener: emitter.addEventListener,
 		removeEventListener: emitter.removeEventListener,
@@ -478,15 +482,12 @@ export function connect(options: SessionOptions): Session {
 			return current?.carrier;
 		},
 		get state() {
-			return state ?? snapshot();
+			return state;
 		},
 		use(list) {
 			carriers = listOf(list);
 			failures = 0;
-			dialer?.stop();
-			dialer = undefined;
-			clearTimeout(retry);
-			retry = undefined;
+			halt();
 			if (!closed && !making) void dial();
 		},
 		ping(timeoutMs = probeMs) {
@@ -500,14 +501,6 @@ export function connect(options: SessionOptions): Session {
 	};
 }
 
-function listOf(carriers: Carrier | readonly Carrier[]): readonly Carrier[] {
-	const list = "connect" in carriers ? [carriers] : carriers;
-	if (list.length === 0) throw new TypeError("a session needs a carrier");
-	return list;
-}
-
-function count<T>(list: Iterable<T>, which: (t: T) => boolean): number {
-	let n = 0;
-	for (const t of list) if (which(t)) n++;
-	return n;
+function listOf(carriers: SessionOptions["carriers"]): readonly Carrier[] | undefined {
+	return carriers && "connect" in carriers ? [carriers] : carriers?.length ? carriers : undefined;
 }

@@ -74,30 +74,14 @@ export function statusOfFields(fields: readonly Field[]): Status {
 		else if (name === "grpc-message") message = decodeMessage(value);
 		else if (!name.startsWith(":")) trailers.append(name, value);
 	}
-	if (code === undefined || !/^\d{1,10}$/.test(code)) {
-		return statusOf(
-			Code.internal,
-			code === undefined ? "the server gave no status" : "malformed grpc-status",
-			trailers,
-		);
-	}
+	if (!/^\d{1,10}$/.test(code ?? "")) return statusOf(Code.internal, "the server gave no status", trailers);
 	return statusOf(Number(code), message, trailers);
 }
 
 /** decodeMessage decodes the percent-encoding of grpc-message. What can't be decoded is left as it is. */
 function decodeMessage(text: string): string {
-	const bytes = new Uint8Array(text.length);
-	let n = 0;
-	for (let i = 0; i < text.length; i++) {
-		const hex = text[i] === "%" ? text.slice(i + 1, i + 3) : "";
-		if (/^[0-9A-Fa-f]{2}$/.test(hex)) {
-			bytes[n++] = Number.parseInt(hex, 16);
-			i += 2;
-		} else {
-			bytes[n++] = text.charCodeAt(i);
-		}
-	}
-	return new TextDecoder().decode(bytes.subarray(0, n));
+	const bytes = text.replace(/%([0-9a-f]{2})/gi, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16)));
+	return new TextDecoder().decode(Uint8Array.from(bytes, (c) => c.charCodeAt(0)));
 }
 
 /** formatTimeout writes grpc-timeout, which has at most eight digits. */

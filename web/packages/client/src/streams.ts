@@ -1,7 +1,8 @@
 // Each call on a pipe of its own: the call form.
 
-import type { ClientCall } from "./call.js";
-import type { Connection, Pipe } from "./carrier.js";
+import type { ClientCall, DatagramOutlet } from "./call.js";
+import type { Connection, Datagrams, Pipe } from "./carrier.js";
+import { createDatagramOutlet, decodeDatagram, isTaken } from "./datagrams.js";
 import { encodeFields } from "./fields.js";
 import { createDecoder, type Frame, Kind, kindName, ProtocolError } from "./frames.js";
 import type { Calls, Shell } from "./link.js";
@@ -13,7 +14,8 @@ const openPauseMs = 20;
 
 /** A Stream is a call with its pipe. */
 interface Stream {
-	readonly number: number; // for people
+	/** For people, and for datagrams. */
+	readonly number: number;
 	readonly call: ClientCall;
 	/** The call was cancelled before it had this pipe, which is there to say so. */
 	late: boolean;
@@ -25,7 +27,8 @@ interface Stream {
 export function createStreams(shell: Shell): Calls {
 	const streams = new Set<Stream>();
 	const control: Frame[] = [];
-	let connection: Required<Pick<Connection, "open">> | undefined;
+	let connection: (Required<Pick<Connection, "open">> & Pick<Connection, "datagrams">) | undefined;
+	let datagrams: Datagrams | undefined;
 	let stopped = false;
 	let last = 0;
 
@@ -113,13 +116,26 @@ export function createStreams(shell: Shell): Calls {
 
 	const decoder = createDecoder("call", (_, frame) => shell.receive(frame));
 
+	const outletOf = (s: Stream, from: Pick<Connection, "datagrams">): DatagramOutlet | undefined => {
+		const { lossy } = s.call;
+		if (!lossy) return undefined;
+		datagrams ??= from.datagrams?.((b) => {
+			const datagram = decodeDatagram(b);
+			for (const { number, call } of datagram ? streams : []) {
+				if (number !== datagram?.number || !call.lossy) continue;
+				if (isTaken(call.lossy, datagram.sequence)) call.datagram(datagram.message);
+			}
+		});
+		return datagrams && createDatagramOutlet(lossy, s.number, datagrams);
+	};
+
 	return {
 		get size() {
 			return streams.size;
 		},
-		connected({ open }) {
+		connected({ open, datagrams }) {
 			if (!open) throw new TypeError("a carrier of the call form opens pipes");
-			connection = { open };
+			connection = datagrams ? { open, datagrams } : { open };
 			if (control.length > 0) openOwn(connection);
 		},
 		data: decoder.feed,
@@ -143,7 +159,8 @@ export function createStreams(shell: Shell): Calls {
 			const s: Stream = { number: ++last, call, late: call.cancelled, wire };
 			streams.add(s);
 			// There is no order between pipes: what HELLO would say is said by each call.
-			call.attach(shell.ticket, { wake: () => wake(s), owe: () => shell.owe(call) }, shell.hello);
+			const outlet = { wake: () => wake(s), owe: () => shell.owe(call), datagrams: outletOf(s, from) };
+			call.attach(shell.ticket, outlet, shell.hello);
 			void open(s, from);
 		},
 		take(which) {

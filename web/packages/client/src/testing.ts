@@ -147,6 +147,7 @@ export function createTestServer(service: Service): TestServer {
 						payload: encodeFields([
 							[":state", "gone"],
 							[":reason", "outdated"],
+							["grpc-status", "10"],
 						]),
 					});
 					return;

@@ -30,7 +30,7 @@ const highBytes = 262_144;
 /** openSocket begins to open a WebSocket that offers a subprotocol. */
 export function openSocket(endpoint: URL, protocol: string, options: WebSocketOptions): WebSocketLike {
 	const Constructor = options.WebSocket ?? (globalThis.WebSocket as unknown as WebSocketOptions["WebSocket"]);
-	if (!Constructor) throw new TypeError("there is no WebSocket here: give that of npm ws, as the option WebSocket");
+	if (!Constructor) throw new TypeError("there is no WebSocket: give one");
 	const url = new URL(endpoint);
 	url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
 	const ws = new Constructor(

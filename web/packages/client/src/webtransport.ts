@@ -1,6 +1,6 @@
 // The carrier of docs/protocols/webtransport.md: a stream for each call.
 
-import type { Bytes, Carrier, Connection, Ending, Pipe, PipeEvents } from "./carrier.js";
+import type { Bytes, Carrier, Connection, Datagrams, Ending, Pipe, PipeEvents } from "./carrier.js";
 import type { Discovery } from "./discovery.js";
 import { createStreams } from "./streams.js";
 
@@ -118,6 +118,7 @@ async function open(wt: WebTransport, events: PipeEvents, signal: AbortSignal): 
 
 	return {
 		close,
+		datagrams: (received) => datagramsOf(wt, received),
 		async open(callEvents) {
 			const { readable, writable } = await wt.createBidirectionalStream();
 			const writer = writable.getWriter();
@@ -136,6 +137,27 @@ async function open(wt: WebTransport, events: PipeEvents, signal: AbortSignal): 
 			pipes.add(pipe);
 			void readAll(reader, callEvents).finally(() => pipes.delete(pipe));
 			return pipe;
+		},
+	};
+}
+
+/** So many datagrams wait to be sent. More are dropped. */
+const maxUnsent = 64;
+
+/** datagramsOf reads datagrams from now on. A session that nobody wants them of is left alone: reading them has ended some in Safari. */
+function datagramsOf({ datagrams }: WebTransport, received: (b: Uint8Array) => void): Datagrams {
+	// The newer standard makes writables, of which there may be several.
+	const made = datagrams as { createWritable?(): WritableStream<Bytes>; readonly writable?: WritableStream<Bytes> };
+	const writer = (made.createWritable?.() ?? made.writable)?.getWriter();
+	let unsent = 0;
+	void readAll(datagrams.readable, { data: received, closed: () => {} }); // closed of the session says why
+	return {
+		maxBytes: datagrams.maxDatagramSize,
+		send(b) {
+			if (!writer || unsent === maxUnsent) return;
+			unsent++;
+			const sent = () => void unsent--;
+			writer.write(b).then(sent, sent);
 		},
 	};
 }
