@@ -10,7 +10,6 @@ import { choose, untilOf } from "./page-env.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const images = join(root, "docs/images");
-const tripsMs = 20_000; // until there is something to see
 const desk = { width: 1160, height: 900 };
 
 const dir = mkdtempSync(join(tmpdir(), "screenshots-"));
@@ -53,7 +52,6 @@ try {
 	};
 
 	const page = await open();
-	await page.waitForTimeout(tripsMs);
 	const other = await open();
 	await say(page, "Can you hear me?");
 	await say(other, "Yes. What is this on?");
@@ -77,9 +75,6 @@ try {
 		await page.mouse.move(0, 0);
 		await page.waitForTimeout(400);
 		await save(`demo-${scheme}.webp`, await page.screenshot());
-		await page.evaluate(() => scrollTo(0, document.querySelector(".trips").offsetTop));
-		await page.waitForTimeout(400);
-		await save(`round-trips-${scheme}.webp`, await page.locator(".trips").screenshot());
 	}
 } finally {
 	await browser.close();
