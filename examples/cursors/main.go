@@ -1,4 +1,5 @@
-// Command cursors shows pages the cursors of all others.
+// Command cursors shows pages the cursors of all others, by messages that may be lost: what comes late is of
+// no use.
 package main
 
 import (
@@ -88,7 +89,7 @@ func (c *cursors) tell(m *pb.Cursor) {
 func main() {
 	server := grpc.NewServer()
 	pb.RegisterCursorsServer(server, &cursors{pages: map[uint32]chan *pb.Cursor{}})
-	reflection.Register(server)
+	reflection.Register(server) // tells the gateway that both directions stream: only those have datagrams
 
 	cert, hash, err := newCertificate()
 	if err != nil {
