@@ -164,7 +164,6 @@ func readFrame(r *bufio.Reader) (flags byte, b []byte, err error) {
 
 // A bridgeLoad is the same by hand at the client: one WebSocket, or one stream of a session, a call.
 type bridgeLoad struct {
-	ctx  context.Context
 	addr string
 	wt   *webtransport.Session // nil: WebSockets
 	end  func()
