@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
@@ -12,7 +11,6 @@ import {
 } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient, createContextValues } from "@connectrpc/connect";
 import type { GenService } from "@bufbuild/protobuf/codegenv2";
-import ts from "typescript";
 import {
 	createGzip,
 	createSluiceTransport,
@@ -250,34 +248,3 @@ test("a loop over responses that was left: nobody has them any more", () =>
 			return server.calls[0]?.cancelled === true;
 		});
 	}));
-
-test("what the README shows compiles", () => {
-	const readme = readFileSync("README.md", "utf8");
-	const snippet = readme.split("```ts\n").find((s) => s.includes("@sluice-rpc/client/connect"));
-	assert.ok(snippet);
-	const dir = "build/readme";
-	mkdirSync(`${dir}/gen`, { recursive: true });
-	const method = `{ methodKind: "bidi_streaming"; input: typeof StringValueSchema; output: typeof StringValueSchema }`;
-	writeFileSync(
-		`${dir}/gen/chat_pb.ts`,
-		`import type { GenService } from "@bufbuild/protobuf/codegenv2";
-import type { StringValueSchema } from "@bufbuild/protobuf/wkt";
-export declare const ChatService: GenService<{ talk: ${method} }>;\n`,
-	);
-	const around = `declare const words: AsyncIterable<{ value: string }>;\ndeclare function show(text: string): void;\n`;
-	writeFileSync(`${dir}/snippet.ts`, around + snippet.slice(0, snippet.indexOf("```")));
-	const program = ts.createProgram([`${dir}/snippet.ts`], {
-		noEmit: true,
-		strict: true,
-		skipLibCheck: true,
-		target: ts.ScriptTarget.ES2022,
-		module: ts.ModuleKind.NodeNext,
-		moduleResolution: ts.ModuleResolutionKind.NodeNext,
-		lib: ["lib.es2022.d.ts", "lib.dom.d.ts", "lib.dom.iterable.d.ts", "lib.dom.asynciterable.d.ts"],
-		types: [],
-		paths: { "@sluice-rpc/client/connect": [`${process.cwd()}/src/connect.ts`] },
-	});
-	const wrong = ts.getPreEmitDiagnostics(program).map((d) => ts.flattenDiagnosticMessageText(d.messageText, "\n"));
-	rmSync(dir, { recursive: true });
-	assert.deepEqual(wrong, []);
-});
