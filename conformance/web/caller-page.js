@@ -3,7 +3,7 @@
 import { create, createFileRegistry, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { anyUnpack, FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { ConnectError, createClient } from "@connectrpc/connect";
-import { createSluiceTransport } from "../../web/packages/client/src/connect.ts";
+import { createGzip, createSluiceTransport } from "../../web/packages/client/src/connect.ts";
 import { carriers } from "./carriers.js";
 
 const bytesOf = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
@@ -24,13 +24,17 @@ globalThis.prepare = (options) => {
 	({ carrier, hash } = options);
 };
 
-/** transportOf has one transport for each server and limit. */
-function transportOf({ host, port, serverTlsCert, messageReceiveLimit: limit }) {
-	const key = `${host}:${port} ${limit}`;
+const gzip = createGzip();
+const compressionGzip = 2; // COMPRESSION_GZIP
+
+/** transportOf has one transport for each server, limit and compression. */
+function transportOf({ host, port, serverTlsCert, messageReceiveLimit: limit, compression }) {
+	const key = `${host}:${port} ${limit} ${compression}`;
 	if (!transports.has(key)) {
 		transports.set(key, createSluiceTransport({
 			baseUrl: `${serverTlsCert.length > 0 ? "https" : "http"}://${host}:${port}`, carriers: carriers[carrier](hash), unary: "session",
 			...(limit > 0 ? { maxMessageBytes: limit } : {}),
+			...(compression === compressionGzip ? { acceptCompression: [gzip], sendCompression: gzip, compressMinBytes: 0 } : {}),
 		}));
 	}
 	return transports.get(key);
