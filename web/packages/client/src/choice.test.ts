@@ -173,6 +173,41 @@ test("a makeshift looks at others soon, others after a minute, then seldom, and 
 	assert.ok(looks > 9 && looks < 20, `${looks} looks in ten hours`);
 });
 
+test("a gateway that was restarted is not left to a makeshift", () => {
+	const p = play("websocket");
+	p.said((c, now) => c.race(now));
+	p.said((c, now) => c.answered(websocket, now));
+	p.pass(1000);
+	p.choice.left(true, p.now);
+	p.said((c, now) => c.race(now));
+	for (const candidate of [websocket, webtransport, duplex]) p.said((c, now) => c.failed(candidate, "refused", now));
+	assert.deepEqual(
+		p.said((c, now) => c.answered(poll, now)),
+		["win poll"],
+	);
+	assert.deepEqual(p.pass(makeshiftPauseMs), [`${makeshiftPauseMs}: start websocket`]);
+	p.said((c, now) => c.answered(websocket, now));
+	assert.deepEqual(
+		p.said((c, now) => c.compared(websocket, 20, 19, now)),
+		["win websocket"],
+	);
+});
+
+test("what was refused once more beside a makeshift is left alone", () => {
+	const p = play("websocket");
+	p.said((c, now) => c.race(now));
+	p.said((c, now) => c.answered(websocket, now));
+	p.pass(1000);
+	p.choice.left(true, p.now);
+	p.said((c, now) => c.race(now));
+	for (const candidate of [websocket, webtransport]) p.said((c, now) => c.failed(candidate, "refused", now));
+	p.said((c, now) => c.answered(duplex, now));
+	assert.deepEqual(p.pass(makeshiftPauseMs), [`${rivalMs}: stop poll`, `${makeshiftPauseMs}: start websocket`]);
+	p.said((c, now) => c.failed(websocket, "refused", now));
+	const looks = p.pass(demotedMs - makeshiftPauseMs);
+	assert.ok(looks.length > 1 && looks.every((step) => !step.endsWith("websocket")), looks.join());
+});
+
 test("never back and forth", () => {
 	const p = play();
 	p.said((c, now) => c.race(now));

@@ -189,6 +189,8 @@ export function createChoice(candidates: readonly Candidate[], remembered?: stri
 			pinned = true;
 		}
 		lookAt = entries.length > 1 ? now + (e.eager ? lookPauseMs : makeshiftPauseMs) : undefined;
+		// A network or a gateway that comes back refuses whoever asks first: what failed now gets one more look.
+		for (const x of entries) if (!e.eager && x.raced > 0 && x.failures === failureLimit) x.demotedUntil = 0;
 		rivalsUntil = now + rivalMs;
 		const missing = wanted !== undefined && !at(wanted).started ? [start(wanted)] : [];
 		return [{ do: "win", candidate }, ...missing];
@@ -215,7 +217,10 @@ export function createChoice(candidates: readonly Candidate[], remembered?: stri
 			const e = at(candidate);
 			if (!e.started) return [];
 			if (current === undefined) return win(candidate, now);
-			const better = ms <= currentMs * betterPart && currentMs - ms >= betterMs;
+			const makeshift = e.eager && !at(current).eager; // which is left for what is no worse
+			const better = makeshift
+				? ms <= currentMs / betterPart + betterMs
+				: ms <= currentMs * betterPart && currentMs - ms >= betterMs;
 			if (!better || pinned || !pauseIsOver(now)) return stopIf((x) => x === e, "another carrier is as good");
 			if (movedAt > Number.NEGATIVE_INFINITY) movePauseMs = Math.min(2 * movePauseMs, lastPauseMs);
 			lookPauseMs = firstPauseMs;
