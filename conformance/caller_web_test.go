@@ -40,7 +40,6 @@ var webCallers = []webCaller{
 // Connect-ES generates on its transport, in Node, Chromium and Firefox, over each carrier, through a
 // gateway to the suite's servers, connect-go and grpc-go. With MATRIX=whole it does so over all of them.
 func TestCallerWeb(t *testing.T) {
-	const cases = 409 // 217 without compression, and 192 with gzip
 	node, chromium, firefox := installed(t, "node"), installed(t, "chromium"), installed(t, "firefox-esr")
 	modules(t)
 	dir := strings.TrimSpace(output(t, "go", "list", "-m", "-f", "{{.Dir}}", "connectrpc.com/conformance"))
@@ -61,16 +60,7 @@ func TestCallerWeb(t *testing.T) {
 			c := exec.CommandContext(ctx, runner, append(args, "--", node, filepath.Join("web", "caller.js"), w.platform, w.carrier)...)
 			c.Env = append(os.Environ(), "CALLER_TYPES="+types, "CALLER_CHROMIUM="+chromium, "CALLER_FIREFOX="+firefox)
 			c.WaitDelay = 5 * time.Second
-			b, err := c.CombinedOutput()
-			out := string(b)
-			total, passed, failed := counts(out)
-			t.Logf("%d cases, %d passed, %d failed", total, passed, failed)
-			if total != cases {
-				t.Errorf("%d cases ran, want %d", total, cases)
-			}
-			if err != nil || failed != 0 {
-				t.Errorf("%v\n%s", err, failures(out))
-			}
+			suite(t, c, callerCases)
 		})
 	}
 }

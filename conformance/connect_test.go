@@ -50,17 +50,23 @@ func TestConnect(t *testing.T) {
 				"-schema", schema(t, filepath.Join(module, "proto"), "connectrpc/conformance/v1/service.proto"))
 			ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 			defer cancel()
-			b, err := exec.CommandContext(ctx, runner, args...).CombinedOutput()
-			out := string(b)
-			total, passed, failed := counts(out)
-			t.Logf("%d cases, %d passed, %d failed", total, passed, failed)
-			if total != test.cases {
-				t.Errorf("%d cases ran, want %d", total, test.cases)
-			}
-			if err != nil || failed != 0 {
-				t.Errorf("%v\n%s", err, failures(out))
-			}
+			suite(t, exec.CommandContext(ctx, runner, args...), test.cases)
 		})
+	}
+}
+
+// suite runs the suite, all of whose cases have to pass.
+func suite(t *testing.T, c *exec.Cmd, cases int) {
+	t.Helper()
+	b, err := c.CombinedOutput()
+	out := string(b)
+	total, passed, failed := counts(out)
+	t.Logf("%d cases, %d passed, %d failed", total, passed, failed)
+	if total != cases {
+		t.Errorf("%d cases ran, want %d", total, cases)
+	}
+	if err != nil || failed != 0 {
+		t.Errorf("%v\n%s", err, failures(out))
 	}
 }
 
