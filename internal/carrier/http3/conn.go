@@ -23,6 +23,7 @@ type conn struct {
 	mu       sync.Mutex
 	active   int // requests and sessions
 	sessions int
+	had      bool // a session that has ended
 	draining bool
 	abuse    persecond.Count // requests that the client took back
 	abused   bool            // too many
@@ -88,6 +89,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	blocking.ServeHTTP(watched{s.cfg.Handler, c}, w, r, blocking.Options{Work: s.cfg.Work, Stall: s.cfg.Stall, Writers: &s.writers, Log: s.cfg.Log})
 }
 
+// afterSessions is how long a connection stays whose sessions have ended. Browsers make one for each
+// session and use it for nothing else, but do not close it: our keep-alive would keep it.
+const afterSessions = 2 * time.Second
+
 func (c *conn) begin() {
 	c.mu.Lock()
 	c.active++
@@ -100,7 +105,11 @@ func (c *conn) begin() {
 func (c *conn) end() {
 	c.mu.Lock()
 	c.active--
-	if c.active == 0 && c.idle != nil {
+	switch {
+	case c.active > 0:
+	case c.had && c.sessions == 0:
+		time.AfterFunc(afterSessions, c.closeIdle)
+	case c.idle != nil:
 		c.idle.Reset(c.s.cfg.Idle)
 	}
 	c.drainedLocked()
@@ -132,6 +141,7 @@ func (c *conn) addSession() bool {
 func (c *conn) removeSession() {
 	c.mu.Lock()
 	c.sessions--
+	c.had = true
 	c.mu.Unlock()
 }
 

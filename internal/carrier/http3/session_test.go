@@ -362,6 +362,40 @@ func TestSessions(t *testing.T) {
 	})
 }
 
+// TestAfterSessions: a connection that was for a session ends soon after it, if nothing else runs there.
+func TestAfterSessions(t *testing.T) {
+	s := serve(t, Config{}, echo)
+	_, client := certificate()
+	q, err := quic.DialAddr(t.Context(), s.addr, client, quicClient())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = q.CloseWithError(0x100, "") }()
+	d := &webtransport.Transport{Config: &webtransport.Config{MaxIncomingStreams: 1, MaxIncomingUniStreams: 10, MaxIncomingData: 1 << 20}}
+	c, err := d.NewClientConn(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sessions [2]*webtransport.Session
+	for i := range sessions {
+		if _, sessions[i], err = c.Dial(t.Context(), "https://"+s.addr+"/sluice/v1", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = sessions[0].CloseWithError(0, "")
+	select {
+	case <-q.Context().Done():
+		t.Fatal("it was closed under a session")
+	case <-time.After(afterSessions + 500*time.Millisecond):
+	}
+	_ = sessions[1].CloseWithError(0, "")
+	<-q.Context().Done()
+	var closed *quic.ApplicationError
+	if err := context.Cause(q.Context()); !errors.As(err, &closed) || closed.ErrorCode != noError || !closed.Remote {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
 // TestDrain: no new sessions, those that are go on; Close tells their clients.
 func TestDrain(t *testing.T) {
 	s := serve(t, Config{}, echo)
