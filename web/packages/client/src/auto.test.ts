@@ -164,7 +164,10 @@ test("nothing works: no network", async () => {
 	);
 	session.call({ path });
 	await pass(100);
-	assert.match(session.state.reason ?? "", /does not answer: there is no network, or no gateway: websocket: refused/);
+	assert.match(
+		session.state.reason ?? "",
+		/does not answer: there is no network, or no gateway, or its certificate is not trusted: websocket: refused/,
+	);
 	session.close();
 });
 

@@ -19,7 +19,10 @@ test("why nothing works", async () => {
 	assert.match(await why("no-cors"), /does not answer/, "there are no origins here");
 	global.location = { origin: "https://app.example" };
 	assert.match(await why("no-cors"), /answers, but not to pages of https:\/\/app.example: let the gateway allow/);
-	assert.match(await why(), /https:\/\/gateway.example does not answer: there is no network, or no gateway/);
+	assert.match(
+		await why(),
+		/https:\/\/gateway.example does not answer: there is no network, or no gateway, or its certificate/,
+	);
 	global.location = { origin: "https://gateway.example" };
 	assert.match(await why("no-cors"), /does not answer/, "of its own page an origin is no question");
 });

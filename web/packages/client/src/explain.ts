@@ -20,5 +20,6 @@ export async function explain(endpoint: URL, reason: string, fetch = globalThis.
 		return `${endpoint.origin} answers, but not to pages of ${location.origin}: let the gateway allow that origin (${reason})`;
 	}
 	if (navigator?.onLine === false) return `there is no network: ${reason}`;
-	return `${endpoint.origin} does not answer: there is no network, or no gateway: ${reason}`;
+	const untrusted = endpoint.protocol === "https:" ? ", or its certificate is not trusted" : "";
+	return `${endpoint.origin} does not answer: there is no network, or no gateway${untrusted}: ${reason}`;
 }

@@ -179,7 +179,7 @@ export function createLink(carrier: Carrier, endpoint: URL, hello: readonly Fiel
 		calls.connected(connection);
 		opened();
 	};
-	void connect();
+	queueMicrotask(connect); // who made the link has to know it before it can be lost
 
 	return {
 		carrier: carrier.name,

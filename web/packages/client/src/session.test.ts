@@ -467,6 +467,18 @@ test("no connection: calls end, with the reason, and retries slow down", async (
 	session.close();
 });
 
+test("a carrier that the platform does not have: calls end, with the reason", async () => {
+	const absent = (): never => {
+		throw new TypeError("there is no such thing here");
+	};
+	const { carrier } = createTestServer(echo);
+	const { session } = rig(echo, { carriers: { ...carrier("multiplexed"), connect: absent } });
+	const status = await statusWithin(session.call({ path }), 10_100);
+	assert.equal(status?.code, Code.unavailable);
+	assert.match(status?.message ?? "", /there is no such thing here/);
+	session.close();
+});
+
 test("carriers are tried in order", async () => {
 	const { server } = rig(echo);
 	server.refuse = 1;
