@@ -30,6 +30,8 @@ before(async () => {
 	const context = await browser.newContext({ ignoreHTTPSErrors: true });
 	context.setDefaultTimeout(25_000);
 	page = await context.newPage();
+	// Some are meant to fail; of others fetch does not say why.
+	page.on("requestfailed", (request) => console.error(`# ${request.method()} ${request.url()}: ${request.failure()?.errorText}`));
 	await page.goto(server.origin);
 
 	directory = await mkdtemp(join(tmpdir(), "sluice-duplex-"));
