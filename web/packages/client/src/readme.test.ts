@@ -1,4 +1,4 @@
-// The programs in the README and in docs/browser.md compile, against the sources.
+// The programs in the README and in the pages about browsers compile, against the sources.
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
@@ -37,7 +37,7 @@ export declare const ChatServiceDefinition: {
 /** given is what the programs use and the page around them has. */
 const given = `export {};
 declare global {
-	const token: string;
+	const baseUrl: string, token: string;
 	const message: Uint8Array;
 	const words: AsyncIterable<{ value: string }>;
 	const user: string, file: Blob, sink: WritableStream<Uint8Array>;
@@ -57,7 +57,7 @@ test("what the README shows compiles", () => {
 	mkdirSync(`${dir}/gen`, { recursive: true });
 	for (const [name, text] of Object.entries(generated)) writeFileSync(`${dir}/gen/${name}`, text);
 	writeFileSync(`${dir}/given.ts`, given);
-	const programs = ["README.md", "../../../docs/browser.md"].flatMap((page) =>
+	const programs = ["README.md", "../../../docs/browser.md", "../../../docs/choosing-a-carrier.md"].flatMap((page) =>
 		readFileSync(page, "utf8").split("```ts\n").slice(1),
 	);
 	const files = programs.map((text, i) => {
