@@ -57,15 +57,19 @@ globalThis.chaos = async ({ baseUrl, cut, calls, count }) => {
 	const names = ["websocket", "duplex", "webtransport", "long-poll", "duplex-streaming"];
 	const all = names.map((name) => carriers[name]());
 	const opened = {};
-	const session = connect({
-		baseUrl, carriers: all[0], waitMs: 30_000, onEvent: (e) => e.type === "open" && (opened[e.carrier] = (opened[e.carrier] ?? 0) + 1),
-	});
-	const ways = [
-		() => void fetch(cut, { method: "POST", mode: "no-cors" }),
-		() => session.cut(),
-		() => session.use(all[++turn % all.length]),
-	];
-	let turn = 0, cuts = 0, answers = 0;
+	let turn = 0, had = false, cuts = 0, answers = 0; // had its turn
+	const onEvent = ({ type, carrier }) => {
+		if (type !== "open") return;
+		opened[carrier] = (opened[carrier] ?? 0) + 1;
+		had ||= carrier === all[turn % all.length].name;
+	};
+	const session = connect({ baseUrl, carriers: all[0], waitMs: 30_000, onEvent });
+	const next = () => {
+		if (!had) return; // fifty messages may take less time than a connection
+		had = false;
+		session.use(all[++turn % all.length]);
+	};
+	const ways = [() => void fetch(cut, { method: "POST", mode: "no-cors" }), () => session.cut(), next];
 	const answered = () => {
 		if (++answers % 50 === 0 && answers < count - 50) ways[cuts++ % ways.length]();
 	};
