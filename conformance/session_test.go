@@ -94,9 +94,9 @@ func TestParallel(t *testing.T) {
 	control := http.NewServeMux()
 	control.HandleFunc("GET /connections", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprint(rw, w.gateway.Status().ClientConns) })
 	control.HandleFunc("GET /calls", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprint(rw, w.gateway.Status().ActiveCalls) })
-	browsers, over := []string{"Chromium"}, "websocket,webtransport"
+	browsers, over := []string{"Chromium"}, "websocket,webtransport,automatic"
 	if whole() {
-		browsers, over = append(browsers, "Firefox"), over+",duplex-streaming,duplex,long-poll,automatic"
+		browsers, over = append(browsers, "Firefox"), over+",duplex-streaming,duplex,long-poll"
 	}
 	session(t, "parallel", "https://"+l.Addr().String(), browsers, control, "SESSION_CARRIERS="+over)
 }
