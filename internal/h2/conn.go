@@ -126,6 +126,7 @@ const (
 	maxWbuf    = 64 << 10 // DATA is cut while less than this waits for the socket
 	maxControl = 64 << 10 // control frames that a peer may make us owe while it doesn't read
 	keepWbuf   = 16 << 10 // an idle connection keeps no more
+	bigWbuf    = 72 << 10 // what outgrows that is of this size: DATA, and some control frames
 )
 
 var (

@@ -88,6 +88,30 @@ func (s *stream) send(b []byte) {
 	}
 }
 
+// bigBufs are write buffers for much DATA. Made by append, each connection would double
+// its way up again after each write.
+var bigBufs = sync.Pool{New: func() any { return new([bigWbuf]byte) }}
+
+// growLocked makes room for n bytes in the write buffer, unless append does it as well.
+func (c *Conn) growLocked(n int) {
+	need := len(c.wbuf) + n
+	if need <= cap(c.wbuf) || need <= keepWbuf || need > bigWbuf {
+		return
+	}
+	small := c.wbuf
+	c.wbuf = append(bigBufs.Get().(*[bigWbuf]byte)[:0], small...)
+	if c.wspare == nil {
+		c.wspare = small[:0]
+	}
+}
+
+// forget gives up a write buffer.
+func forget(b []byte) {
+	if cap(b) == bigWbuf {
+		bigBufs.Put((*[bigWbuf]byte)(b[:bigWbuf]))
+	}
+}
+
 // frameRoomLocked returns how much of n bytes may go into the write buffer as one frame.
 func (s *stream) frameRoomLocked(n int) int {
 	c := s.c
@@ -105,6 +129,7 @@ func (s *stream) appendDataLocked(b []byte) {
 	s.sendOpen -= int64(n)
 	c.sendOpen -= int64(n)
 	s.stallSent += n
+	c.growLocked(frameHeaderLen + n)
 	if c.last.s == s && c.last.data {
 		h := c.wbuf[c.last.at:]
 		if l := int(h[0])<<16 | int(h[1])<<8 | int(h[2]); l+n <= maxFrame {
@@ -276,9 +301,11 @@ func (c *Conn) takeLocked() ([]byte, []entry) {
 		c.writing = false
 		closing := c.closeOnIdle && len(c.streams) == 0 && !c.dead
 		if cap(c.wbuf) > keepWbuf {
+			forget(c.wbuf)
 			c.wbuf, c.last = nil, lastFrame{}
 		}
 		if cap(c.wspare) > keepWbuf {
+			forget(c.wspare)
 			c.wspare = nil
 		}
 		c.mu.Unlock()
@@ -359,6 +386,8 @@ func (c *Conn) written(buf []byte, led []entry, err error) {
 	clear(led)
 	if c.wspare == nil {
 		c.wspare = buf[:0]
+	} else {
+		forget(buf)
 	}
 	if c.lspare == nil {
 		c.lspare = led[:0]
