@@ -195,7 +195,7 @@ func (g *Gateway) assemble(router rpc.Handler) error {
 	}
 	g.edge = g.origins
 	g.announce = altsvc.New(g.edge)
-	g.http2 = http2.New(g.announce, g.engineConfig(false))
+	g.http2 = http2.New(g.announce, g.engineConfig(false), cfg.Logger)
 	g.http1 = http1.New(g.announce, http1.Config{
 		Work: g.work, HeaderTimeout: cfg.Timeouts.Header, IdleTimeout: cfg.Timeouts.Idle, Stall: cfg.Timeouts.Stall,
 		MaxHeaderBytes: cfg.Limits.HeaderBytes, Logger: cfg.Logger,

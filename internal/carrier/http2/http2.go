@@ -3,6 +3,8 @@
 package http2
 
 import (
+	"io"
+	"log/slog"
 	"sync"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
@@ -14,6 +16,7 @@ import (
 type Server struct {
 	cfg     *h2.Config
 	handler exchange.Handler
+	log     *slog.Logger
 
 	mu       sync.Mutex
 	conns    map[*h2.Conn]struct{}
@@ -21,9 +24,10 @@ type Server struct {
 	closed   bool
 }
 
-// New returns a Server that gives every exchange to h.
-func New(h exchange.Handler, cfg *h2.Config) *Server {
-	return &Server{cfg: cfg, handler: h, conns: map[*h2.Conn]struct{}{}}
+// New returns a Server that gives every exchange to h, and tells log, if there is one,
+// at debug why connections end.
+func New(h exchange.Handler, cfg *h2.Config, log *slog.Logger) *Server {
+	return &Server{cfg: cfg, handler: h, log: log, conns: map[*h2.Conn]struct{}{}}
 }
 
 // ServeConn serves a connection until it ends. initial was read of it already. It says
@@ -46,6 +50,9 @@ func (s *Server) ServeConn(nc netio.Conn, initial []byte) (abuse bool) {
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
+	if s.log != nil && err != io.EOF {
+		s.log.Debug("HTTP/2 connection ended", "peer", nc.RemoteAddr(), "error", err)
+	}
 	return h2.Abuse(err)
 }
 

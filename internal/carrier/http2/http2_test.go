@@ -2,6 +2,7 @@ package http2
 
 import (
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -17,12 +18,17 @@ import (
 // serve gives every connection of a listener to a Server.
 func serve(t *testing.T, script exchangetest.Script) (s *Server, seen *exchangetest.Server, addr string, conns *sync.WaitGroup) {
 	t.Helper()
+	return serveLogging(t, script, slog.DiscardHandler)
+}
+
+func serveLogging(t *testing.T, script exchangetest.Script, log slog.Handler) (s *Server, seen *exchangetest.Server, addr string, conns *sync.WaitGroup) {
+	t.Helper()
 	seen = exchangetest.NewServer(script)
 	s = New(seen, &h2.Config{
 		Work: &netio.Work{}, Keeper: h2.NewKeeper(), Budget: h2.NewBudget(1 << 20), LimitHit: func(string) {},
 		MaxStreams: 10, HeaderBytes: 16 << 10, StreamWindow: 64 << 10, ConnBuffer: 1 << 20, Abuse: 1000,
 		Idle: time.Minute, Stall: time.Minute, SettingsAck: time.Minute, Header: time.Minute,
-	})
+	}, slog.New(log))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -169,5 +175,35 @@ func TestClose(t *testing.T) {
 	conns.Go(func() { s.ServeConn(netio.New(a), nil) }) // returns
 	if _, err := b.Read(make([]byte, 1)); err == nil {
 		t.Error("a connection that came late is open")
+	}
+}
+
+type lines chan string
+
+func (l lines) Write(p []byte) (int, error) {
+	l <- string(p)
+	return len(p), nil
+}
+
+// TestWhyItEnded: the log says why a connection ended, unless its client has closed it.
+func TestWhyItEnded(t *testing.T) {
+	log := make(lines, 2)
+	_, _, addr, _ := serveLogging(t, exchangetest.Script{}, slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+	for _, settings := range []string{"\x00\x00\x00\x04\x00\x00\x00\x00\x00", "\x00\x00\x01\x04\x00\x00\x00\x00\x00x"} {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(c, preface+settings)
+		_ = c.(*net.TCPConn).CloseWrite()
+		_, _ = io.Copy(io.Discard, c)
+		c.Close()
+	}
+	if got := <-log; !strings.Contains(got, "HTTP/2 connection ended") || !strings.Contains(got, "SETTINGS") {
+		t.Errorf("the log says %s", got)
+	}
+	if len(log) > 0 {
+		t.Errorf("and %s", <-log)
 	}
 }
