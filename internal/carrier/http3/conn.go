@@ -27,7 +27,7 @@ type conn struct {
 	draining bool
 	abuse    persecond.Count // requests that the client took back
 	abused   bool            // too many
-	idle     *time.Timer     // while nothing is active; nil if it may be idle for ever
+	idle     *time.Timer     // runs while nothing is active; nil as long as it may be idle for ever
 }
 
 type connKey struct{}
@@ -52,9 +52,7 @@ func (s *Server) enter(q *quic.Conn) bool {
 		return false
 	}
 	c := &conn{s: s, q: q, draining: s.draining}
-	if d := s.cfg.Idle; d > 0 {
-		c.idle = time.AfterFunc(d, c.closeIdle)
-	}
+	c.restLocked()
 	s.conns[q] = c
 	s.wg.Add(1)
 	return true
@@ -105,15 +103,26 @@ func (c *conn) begin() {
 func (c *conn) end() {
 	c.mu.Lock()
 	c.active--
-	switch {
-	case c.active > 0:
-	case c.had && c.sessions == 0:
-		time.AfterFunc(afterSessions, c.closeIdle)
-	case c.idle != nil:
-		c.idle.Reset(c.s.cfg.Idle)
+	if c.active == 0 {
+		c.restLocked()
 	}
 	c.drainedLocked()
 	c.mu.Unlock()
+}
+
+// restLocked begins the time that a connection may be idle.
+func (c *conn) restLocked() {
+	d := c.s.cfg.Idle
+	if c.had && (d == 0 || d > afterSessions) {
+		d = afterSessions
+	}
+	switch {
+	case d == 0:
+	case c.idle == nil:
+		c.idle = time.AfterFunc(d, c.closeIdle)
+	default:
+		c.idle.Reset(d)
+	}
 }
 
 // closeIdle closes a connection on which nothing runs. Streams on which a request was begun

@@ -389,6 +389,17 @@ func TestAfterSessions(t *testing.T) {
 	case <-time.After(afterSessions + 500*time.Millisecond):
 	}
 	_ = sessions[1].CloseWithError(0, "")
+	time.Sleep(afterSessions / 2)
+	if _, sessions[1], err = c.Dial(t.Context(), "https://"+s.addr+"/sluice/v1", nil); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(afterSessions * 3 / 4)
+	_ = sessions[1].CloseWithError(0, "")
+	select {
+	case <-q.Context().Done():
+		t.Fatal("it was closed by the time that began before the last session")
+	case <-time.After(afterSessions * 3 / 4):
+	}
 	<-q.Context().Done()
 	var closed *quic.ApplicationError
 	if err := context.Cause(q.Context()); !errors.As(err, &closed) || closed.ErrorCode != noError || !closed.Remote {
