@@ -94,11 +94,17 @@ func (e nothings) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestHTTPDuplexAttacks has sessions that are begun and left, uploads beyond gaps, uploads
-// again and again, and downloads that nobody reads. The gateway says what is too much,
-// takes at most 64 MiB for all of them together, serves others meanwhile, and
-// forgets it all.
-func TestHTTPDuplexAttacks(t *testing.T) {
+// attacked is a gateway that is attacked.
+type attacked struct {
+	*gateway.Gateway
+	t      *testing.T
+	url    string
+	ctx    context.Context
+	honest *http.Transport
+	before int // its resident memory
+}
+
+func newAttacked(t *testing.T) *attacked {
 	config := filepath.Join(t.TempDir(), "sluice.yaml")
 	if err := os.WriteFile(config, []byte("duplex:\n  poll_gap: 8s\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -110,26 +116,76 @@ func TestHTTPDuplexAttacks(t *testing.T) {
 	}
 	t.Cleanup(g.Stop)
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	t.Cleanup(cancel)
+	v := &attacked{g, t, "http://" + g.Addr, ctx, from(t, "127.0.0.2"), 0}
+	for range 50 {
+		v.serves("before")
+	}
+	v.before = resident(t, g)
+	return v
+}
+
+// serves asks that the gateway serves somebody else.
+func (v *attacked) serves(when string) {
+	v.t.Helper()
+	ctx, cancel := context.WithTimeout(v.ctx, 10*time.Second)
 	defer cancel()
-	url := "http://" + g.Addr
-	rss := func() int { return resident(t, g) }
-	honest := from(t, "127.0.0.2")
-	serves := func(when string) {
-		t.Helper()
-		short, cancel := context.WithTimeout(ctx, 10*time.Second)
-		defer cancel()
-		if err := rawPingPong(short, honest, url); err != nil {
-			t.Errorf("%s: %v", when, err)
+	if err := rawPingPong(ctx, v.honest, v.url); err != nil {
+		v.t.Errorf("%s: %v", when, err)
+	}
+}
+
+// watch looks for a second how much memory the gateway takes.
+func (v *attacked) watch() {
+	v.t.Helper()
+	most := 0
+	for range 20 {
+		time.Sleep(50 * time.Millisecond)
+		most = max(most, resident(v.t, v.Gateway)-v.before)
+	}
+	v.t.Logf("memory grew by %d MiB", most>>20)
+	if most > maxGrowth {
+		v.t.Errorf("resident memory grew by %d MiB from %d MiB, at most %d MiB are allowed", most>>20, v.before>>20, maxGrowth>>20)
+	}
+}
+
+// forgets waits until nothing is left of what was attacked with, and asks which limits were hit.
+func (v *attacked) forgets(limits ...string) {
+	v.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		resp, err := http.Get("http://" + v.Admin + "/metrics")
+		if err != nil {
+			v.t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil {
+			v.t.Fatal(err)
+		}
+		if strings.Contains(string(text), "\nsluice_duplex_sessions 0\n") && strings.Contains(string(text), "\nsluice_buffered_bytes 0\n") {
+			for _, limit := range limits {
+				if !strings.Contains(string(text), `sluice_limits_hit_total{limit="`+limit+`"}`) {
+					v.t.Errorf("%s is not counted", limit)
+				}
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			left := regexp.MustCompile(`(?m)^sluice_(duplex_sessions|buffered_bytes) .*$`).FindAll(text, -1)
+			v.t.Fatalf("left: %s", left)
 		}
 	}
-	for range 50 {
-		serves("before")
-	}
-	before := rss()
-	attack, stop := context.WithCancel(ctx)
+	v.serves("after")
+}
+
+// TestHTTPDuplexAttacks has sessions that are begun and left, uploads beyond gaps, and uploads
+// again and again. The gateway says what is too much, takes at most 64 MiB for all of
+// them together, serves others meanwhile, and forgets it all.
+func TestHTTPDuplexAttacks(t *testing.T) {
+	v := newAttacked(t)
+	attack, stop := context.WithCancel(v.ctx)
 	defer stop()
-	a := &attacker{t, attack, from(t, "127.0.0.3"), url}
-	const raw = "/raw/sluice.demo.v1.Demo/EchoBytes"
+	a := &attacker{t, attack, from(t, "127.0.0.3"), v.url}
 
 	ids := make([]string, 3000)
 	var opened, refused atomic.Int64
@@ -146,7 +202,7 @@ func TestHTTPDuplexAttacks(t *testing.T) {
 	if opened.Load() != 1000 || refused.Load() != 2000 {
 		t.Errorf("%d sessions of one address, and %d refused; want 1000 and 2000", opened.Load(), refused.Load())
 	}
-	serves("half-open sessions")
+	v.serves("half-open sessions")
 	var open []string
 	for _, id := range ids {
 		if id != "" {
@@ -166,61 +222,41 @@ func TestHTTPDuplexAttacks(t *testing.T) {
 		}
 	}
 	time.Sleep(time.Second)
-	serves("uploads beyond a gap")
+	v.serves("uploads beyond a gap")
 	many(3000, func(i int) {
 		count(a.status("POST", "", strings.NewReader("\x7f\x00\x00\x00\x00\x00\x00\x00"), "sluice-session", open[900+i%50], "sluice-offset", "0"))
 	})
-	serves("uploads again and again")
-	t.Logf("peak after uploads: %d MiB more", (rss()-before)>>20)
-
-	b := &attacker{t, attack, from(t, "127.0.0.4"), url}
-	for range 40 {
-		get, err := b.ask("GET", raw, nil)
-		if err != nil || get.StatusCode != 200 {
-			t.Fatal(get, err)
-		}
-		defer get.Body.Close()
-		held.Go(func() {
-			b.status("POST", raw, nothings{attack}, "http2-duplex-id", get.Header.Get("http2-duplex-id"), "http2-duplex-single", "true")
-		})
-	}
-	most := 0
-	for range 20 {
-		time.Sleep(50 * time.Millisecond)
-		most = max(most, rss()-before)
-	}
-	serves("downloads that nobody reads")
-	if most > maxGrowth {
-		t.Errorf("resident memory grew by %d MiB from %d MiB, at most 64 MiB are allowed", most>>20, before>>20)
-	}
-	t.Logf("memory grew by %d MiB", most>>20)
+	v.serves("uploads again and again")
+	v.watch()
 	stop()
 	held.Wait()
 	if statuses[409].Load() == 0 || statuses[204].Load() == 0 {
 		t.Error("no upload was refused, or none taken")
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		resp, err := http.Get("http://" + g.Admin + "/metrics")
-		if err != nil {
-			t.Fatal(err)
+	v.forgets("duplex_client_sessions", "duplex_ahead_bytes")
+}
+
+// TestHTTPDuplexStalls has downloads that nobody reads, of uploads that do not end.
+func TestHTTPDuplexStalls(t *testing.T) {
+	v := newAttacked(t)
+	attack, stop := context.WithCancel(v.ctx)
+	defer stop()
+	const raw = "/raw/sluice.demo.v1.Demo/EchoBytes"
+	a := &attacker{t, attack, from(t, "127.0.0.4"), v.url}
+	var held sync.WaitGroup
+	for range 40 {
+		get, err := a.ask("GET", raw, nil)
+		if err != nil || get.StatusCode != 200 {
+			t.Fatal(get, err)
 		}
-		text, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if strings.Contains(string(text), "\nsluice_duplex_sessions 0\n") && strings.Contains(string(text), "\nsluice_buffered_bytes 0\n") {
-			for _, limit := range []string{"duplex_client_sessions", "duplex_ahead_bytes"} {
-				if !strings.Contains(string(text), `sluice_limits_hit_total{limit="`+limit+`"}`) {
-					t.Errorf("%s is not counted", limit)
-				}
-			}
-			break
-		}
-		if time.Now().After(deadline) {
-			left := regexp.MustCompile(`(?m)^sluice_(duplex_sessions|buffered_bytes) .*$`).FindAll(text, -1)
-			t.Fatalf("left: %s", left)
-		}
+		defer get.Body.Close()
+		held.Go(func() {
+			a.status("POST", raw, nothings{attack}, "http2-duplex-id", get.Header.Get("http2-duplex-id"), "http2-duplex-single", "true")
+		})
 	}
-	serves("after")
+	v.watch()
+	v.serves("downloads that nobody reads")
+	stop()
+	held.Wait()
+	v.forgets()
 }
