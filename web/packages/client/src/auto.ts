@@ -9,6 +9,7 @@ import { explain } from "./explain.js";
 import type { Field } from "./fields.js";
 import type { Link } from "./link.js";
 import { createMemory } from "./memory.js";
+import { messageOf } from "./message-of.js";
 
 /** So many round trips are measured to compare two carriers: the best ones count. */
 const comparedPings = 3;
@@ -186,7 +187,3 @@ export function createAuto(carriers: readonly Carrier[], session: Dialling): Dia
 }
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
-
-function messageOf(err: unknown): string {
-	return err instanceof Error ? err.message : String(err);
-}

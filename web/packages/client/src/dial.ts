@@ -4,6 +4,7 @@ import type { Carrier } from "./carrier.js";
 import type { SessionEvent } from "./events.js";
 import type { Field } from "./fields.js";
 import type { Link } from "./link.js";
+import { messageOf } from "./message-of.js";
 
 /** A Dialer makes connections, and may find a better one later. */
 export interface Dialer {
@@ -71,7 +72,7 @@ export function createSingle(carrier: Carrier, session: Dialling): Dialer {
 			});
 			mine.link = link;
 		} catch (err) {
-			end(() => session.failed(`headers: ${err instanceof Error ? err.message : err}`));
+			end(() => session.failed(`headers: ${messageOf(err)}`));
 		}
 	};
 

@@ -9,10 +9,10 @@ import {
 	createUploader,
 	download,
 	type HttpOptions,
-	messageOf,
 	type Requester,
 	type Uploader,
 } from "./http.js";
+import { messageOf } from "./message-of.js";
 import { createMultiplexed } from "./multiplexed.js";
 
 /** How long the first bytes of the upload may take to be taken, and how often the server is asked. */

@@ -2,6 +2,7 @@
 
 import type { Bytes, Connection, Ending, Pipe } from "./carrier.js";
 import { concat } from "./frames.js";
+import { messageOf } from "./message-of.js";
 
 /** HttpOptions are those of all carriers over plain HTTP requests. */
 export interface HttpOptions {
@@ -64,11 +65,6 @@ function anyOf(a: AbortSignal, b: AbortSignal): AbortSignal {
 export async function reasonOf(response: Response): Promise<string> {
 	const text = (await response.text().catch(() => "")).trim().slice(0, 200);
 	return `${response.status}${text ? `: ${text}` : ""}`;
-}
-
-/** messageOf is what an error says. */
-export function messageOf(err: unknown): string {
-	return err instanceof Error ? err.message || err.name : String(err);
 }
 
 /** createEnding makes the close of a connection, and what tells of a loss; the first one counts. */

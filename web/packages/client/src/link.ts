@@ -5,6 +5,7 @@ import type { Carrier, Connection, Ending } from "./carrier.js";
 import { type Control, createControl, type Welcome } from "./control.js";
 import type { Field } from "./fields.js";
 import { type Frame, kindName, ProtocolError } from "./frames.js";
+import { messageOf } from "./message-of.js";
 
 /** A TracedFrame is a frame that came or went, for people who look. */
 export interface TracedFrame {
@@ -173,7 +174,7 @@ export function createLink(carrier: Carrier, endpoint: URL, hello: readonly Fiel
 		try {
 			connection = await carrier.connect(endpoint, { data, closed: lost }, abort.signal);
 		} catch (err) {
-			return lost(err instanceof Error ? err.message : String(err));
+			return lost(messageOf(err));
 		}
 		if (dead) return connection.close("cut");
 		calls.connected(connection);

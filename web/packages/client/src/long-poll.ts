@@ -1,15 +1,8 @@
 // The carrier of docs/protocols/http2-duplex.md for networks that give an answer only when it is whole.
 
 import type { Carrier } from "./carrier.js";
-import {
-	connectionOf,
-	createEnding,
-	createRequester,
-	createUploader,
-	type HttpOptions,
-	messageOf,
-	reasonOf,
-} from "./http.js";
+import { connectionOf, createEnding, createRequester, createUploader, type HttpOptions, reasonOf } from "./http.js";
+import { messageOf } from "./message-of.js";
 import { createMultiplexed } from "./multiplexed.js";
 
 /** A poll without an answer is sent again so often, after a pause that doubles. */

@@ -1,7 +1,8 @@
 // Streams of bytes in both directions, for pages that know nothing of gRPC.
 
 import type { Bytes } from "./carrier.js";
-import { type HttpOptions, messageOf } from "./http.js";
+import type { HttpOptions } from "./http.js";
+import { messageOf } from "./message-of.js";
 import type { RawStream } from "./raw.js";
 import { openRawHttp } from "./raw-http.js";
 import { openRawWebSocket } from "./raw-websocket.js";

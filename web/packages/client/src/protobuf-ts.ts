@@ -15,6 +15,7 @@ import {
 	UnaryCall,
 } from "@protobuf-ts/runtime-rpc";
 import { type SessionSource, sessionOf } from "./grpc.js";
+import { messageOf } from "./message-of.js";
 import type { Call, Session } from "./session.js";
 import { Code, codeName, type Status, StatusError, statusOf } from "./status.js";
 
@@ -116,7 +117,7 @@ function createRpc<I extends object, O extends object>(
 		try {
 			return method.O.fromBinary(value, binaryOptions);
 		} catch (err) {
-			return failWith(Code.internal, `malformed message: ${err instanceof Error ? err.message : err}`);
+			return failWith(Code.internal, `malformed message: ${messageOf(err)}`);
 		}
 	};
 

@@ -1,15 +1,8 @@
 // Raw bytes over plain HTTP requests: docs/protocols/http2-duplex.md, one streaming GET down and POSTs up.
 
 import type { Bytes } from "./carrier.js";
-import {
-	createRequester,
-	createUploader,
-	type HttpOptions,
-	messageOf,
-	openDownload,
-	reasonOf,
-	type Requester,
-} from "./http.js";
+import { createRequester, createUploader, type HttpOptions, openDownload, reasonOf, type Requester } from "./http.js";
+import { messageOf } from "./message-of.js";
 import type { RawStream } from "./raw.js";
 import { Code, codeName, StatusError, statusOf } from "./status.js";
 import { codeOfHTTP } from "./stream-error.js";

@@ -1,5 +1,6 @@
 // Requests of the gateway's REST streams by fetch, and their content, for the readers.
 
+import { messageOf } from "./message-of.js";
 import { brokeOff, StreamError } from "./stream-error.js";
 import { Code } from "./status.js";
 
@@ -104,19 +105,20 @@ async function initOf(
 	if (typeof body === "string" && !all.has("content-type")) all.set("content-type", "application/json");
 	for (const [name, value] of Object.entries(more)) all.set(name, value);
 	const init: RequestInit & { duplex?: "half" } = {
-		method: method ?? (hasBody(body) ? "POST" : "GET"),
+		method: methodOf({ method, body }),
 		headers: all,
 		signal,
 		cache: "no-store",
 	};
-	if (hasBody(body)) init.body = body;
+	if (body !== undefined && body !== null) init.body = body;
 	if (body instanceof ReadableStream) init.duplex = "half"; // the Fetch Standard wants it said
 	if (credentials) init.credentials = credentials;
 	return init;
 }
 
-function hasBody(body: BodyInit | null | undefined): body is BodyInit {
-	return body !== undefined && body !== null;
+/** methodOf is the method of a request: that which is given, or what goes with its body. */
+export function methodOf({ method, body }: Pick<RequestOptions, "method" | "body">): string {
+	return method ?? (body === undefined || body === null ? "GET" : "POST");
 }
 
 /** cancelled makes the error of a stream that its reader has ended. */
@@ -175,7 +177,7 @@ export function parsed<T>(text: string, parse: ((text: string) => T) | undefined
 	try {
 		return parse ? parse(text) : (JSON.parse(text) as T);
 	} catch (err) {
-		const why = err instanceof Error ? err.message : String(err);
+		const why = messageOf(err);
 		throw new StreamError(Code.internal, `a message can't be read: ${why}`, { cause: err });
 	}
 }

@@ -9,6 +9,7 @@ import { type Field, fieldsOf } from "./fields.js";
 import { createSingle, type Dialer, type Dialling, type LinkTold } from "./dial.js";
 import { createLink, type Link, type TracedFrame } from "./link.js";
 import { type Call, messagesOf } from "./message-call.js";
+import { messageOf } from "./message-of.js";
 import { isOffline, watchNetwork } from "./network.js";
 import { Code, formatTimeout, statusOf } from "./status.js";
 
@@ -211,7 +212,7 @@ export function connect(options: SessionOptions): Session {
 				made = await createDialer(list);
 			} catch (err) {
 				making = false;
-				return failed(`carriers: ${err instanceof Error ? err.message : err}`); // they could not be loaded
+				return failed(`carriers: ${messageOf(err)}`); // they could not be loaded
 			}
 			making = false;
 			if (closed) return;
@@ -459,10 +460,10 @@ export function connect(options: SessionOptions): Session {
 			update();
 		},
 		hide(mayComeBack) {
-			if (!mayComeBack) return leave("the page was closed");
+			const reason = "the page was closed";
+			if (!mayComeBack) return leave(reason);
 			kept = true; // and its calls with it, for as long as the gateway waits
 			halt();
-			const reason = "the page was closed";
 			for (const made of [...draining, current]) if (made) lost(made, reason, made.close("cut", reason), false);
 			halt(); // what is lost is not looked for
 			update();

@@ -1,7 +1,7 @@
 // Server-Sent Events by fetch, as the gateway sends them: docs/protocols/rest-streams.md.
 
 import { createEventParser, type EventLimits, type RawEvent } from "./event-stream.js";
-import { cancelled, type Exchange, exchange, parsed, reading, type RequestOptions } from "./request.js";
+import { cancelled, type Exchange, exchange, methodOf, parsed, reading, type RequestOptions } from "./request.js";
 import { Code } from "./status.js";
 import { errorOfResponse, errorOfStatus, StreamError } from "./stream-error.js";
 
@@ -71,15 +71,9 @@ export async function* readEvents(
 	options: EventOptions,
 	signal: AbortSignal,
 ): AsyncGenerator<RawEvent, void> {
-	const {
-		maxRetryMs = 60_000,
-		maxRetries = Number.POSITIVE_INFINITY,
-		failureEvent = "failure",
-		body,
-		method,
-	} = options;
-	const again = options.reconnect ?? (method ? method.toUpperCase() === "GET" : body === undefined || body === null);
-	if (again && body instanceof ReadableStream)
+	const { maxRetryMs = 60_000, maxRetries = Number.POSITIVE_INFINITY, failureEvent = "failure" } = options;
+	const again = options.reconnect ?? methodOf(options).toUpperCase() === "GET";
+	if (again && options.body instanceof ReadableStream)
 		throw new TypeError("a stream can't be sent again: give reconnect: false");
 	let lastEventId = options.lastEventId ?? "";
 	let retryMs = options.retryMs ?? 1000;

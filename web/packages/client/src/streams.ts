@@ -6,6 +6,7 @@ import { createDatagramOutlet, decodeDatagram, isTaken } from "./datagrams.js";
 import { encodeFields } from "./fields.js";
 import { createDecoder, type Frame, Kind, kindName, ProtocolError } from "./frames.js";
 import type { Calls, Shell } from "./link.js";
+import { messageOf } from "./message-of.js";
 import { createWire, type Wire } from "./wire.js";
 
 /** At the limit of streams a browser refuses to open another one: so often it is asked, after a pause that doubles. */
@@ -89,7 +90,7 @@ export function createStreams(shell: Shell): Calls {
 			} catch (err) {
 				if (tries === openTries && streams.has(s)) {
 					streams.delete(s);
-					shell.events.detached(s.call, `there is no stream for the call: ${err instanceof Error ? err.message : err}`);
+					shell.events.detached(s.call, `there is no stream for the call: ${messageOf(err)}`);
 				}
 			}
 			await new Promise((resolve) => setTimeout(resolve, pause));

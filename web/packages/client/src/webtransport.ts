@@ -2,6 +2,7 @@
 
 import type { Bytes, Carrier, Connection, Datagrams, Ending, Pipe, PipeEvents } from "./carrier.js";
 import type { Discovery } from "./discovery.js";
+import { messageOf } from "./message-of.js";
 import { createStreams } from "./streams.js";
 
 /** A CertificateHash is a certificate that is trusted by its hash. */
@@ -175,8 +176,4 @@ async function readAll(
 		why = messageOf(err);
 	}
 	events.closed(why);
-}
-
-function messageOf(err: unknown): string {
-	return err instanceof Error ? err.message || err.name : String(err);
 }
