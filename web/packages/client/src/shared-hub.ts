@@ -1,7 +1,7 @@
 // What the worker of shared-sse does: one connection for all tabs that want the same, which ends with the last of them.
 
 import type { RawEvent } from "./event-stream.js";
-import { readEvents } from "./sse.js";
+import { readEvents, type Reconnect } from "./sse.js";
 import { type Port, type SharedRequest, silentMs, type ToTab, type ToWorker } from "./shared-protocol.js";
 import { Code } from "./status.js";
 import { StreamError } from "./stream-error.js";
@@ -109,15 +109,8 @@ export function createHub({ fetch, locks }: HubOptions = {}): (port: Port<ToTab,
 				...rest,
 				fetch,
 				headers: fresh,
-				onReconnect: ({
-					reason,
-					...more
-				}: {
-					reason: StreamError;
-					delayMs: number;
-					failures: number;
-					lastEventId: string;
-				}) => tell(feed, { type: "reconnect", code: reason.code, message: reason.status.message, ...more }),
+				onReconnect: ({ reason, ...more }: Reconnect) =>
+					tell(feed, { type: "reconnect", code: reason.code, message: reason.status.message, ...more }),
 			};
 			for await (const event of readEvents(url, options, feed.abort.signal)) await give(key, feed, event);
 			end(key, feed, { type: "end" });
@@ -128,12 +121,13 @@ export function createHub({ fetch, locks }: HubOptions = {}): (port: Port<ToTab,
 	};
 
 	return (port) => {
-		let place: { key: string; feed: Feed; tab: Tab } | undefined;
+		let place: { key: string; feed: Feed; tab: Tab; locked: boolean } | undefined;
+		/** heard gives a tab that has no lock more time. */
 		const heard = () => {
-			if (!place) return;
+			if (!place || place.locked) return;
 			const { key, feed, tab } = place;
 			clearTimeout(tab.silent);
-			if (tab.silent === undefined) return;
+			if (!feed.tabs.has(tab)) return;
 			tab.silent = setTimeout(() => {
 				const message = `the tab was silent for ${silentMs} ms`;
 				port.postMessage({ type: "error", code: Code.unavailable, message, details: [] });
@@ -148,12 +142,11 @@ export function createHub({ fetch, locks }: HubOptions = {}): (port: Port<ToTab,
 			feed.tabs.add(tab);
 			feeds.set(key, feed);
 			feed.wake?.(); // it has room
-			place = { key, feed, tab };
 			port.postMessage({ type: "opened" });
 			const joined = feed;
+			place = { key, feed, tab, locked: lock !== undefined && locks !== undefined };
 			// The lock is ours when the tab is gone, however it went.
 			if (lock !== undefined && locks) void locks.request(lock, () => leave(key, joined, tab));
-			else tab.silent = setTimeout(() => {}, 0);
 			heard();
 			if (begins) void run(key, feed, request);
 		};
