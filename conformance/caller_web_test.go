@@ -40,6 +40,7 @@ var webCallers = []webCaller{
 // Connect-ES generates on its transport, in Node, Chromium and Firefox, over each carrier, through a
 // gateway to the suite's servers, connect-go and grpc-go. With MATRIX=whole it does so over all of them.
 func TestCallerWeb(t *testing.T) {
+	t.Parallel()
 	node, chromium, firefox := installed(t, "node"), installed(t, "chromium"), installed(t, "firefox-esr")
 	modules(t)
 	dir := strings.TrimSpace(output(t, "go", "list", "-m", "-f", "{{.Dir}}", "connectrpc.com/conformance"))

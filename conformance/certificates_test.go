@@ -18,6 +18,7 @@ const certificatesCases = 2 * 7
 // TestCertificates has Chromium and Firefox say which certificates of --tls-dev they take for
 // WebTransport.
 func TestCertificates(t *testing.T) {
+	t.Parallel()
 	node, chromium, firefox := installed(t, "node"), installed(t, "chromium"), installed(t, "firefox-esr")
 	installed(t, "certutil")
 	modules(t)

@@ -41,6 +41,7 @@ import (
 // the network, carriers take turns at each reconnect, and uploads are aborted, before the gateway has them
 // or after. No message is lost, doubled or out of order, and nothing is left. CHAOS is how many messages.
 func TestChaos(t *testing.T) {
+	t.Parallel()
 	count := 5000
 	if n, err := strconv.Atoi(os.Getenv("CHAOS")); err == nil {
 		count = n

@@ -21,6 +21,7 @@ var (
 // cases is asserted, so that a configuration that asks for less does not look like
 // success.
 func TestConnect(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name    string
 		backend string

@@ -106,7 +106,7 @@ type attacked struct {
 
 func newAttacked(t *testing.T) *attacked {
 	config := filepath.Join(t.TempDir(), "sluice.yaml")
-	if err := os.WriteFile(config, []byte("duplex:\n  poll_gap: 8s\n"), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte("duplex:\n  poll_gap: 10s\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	set := schema(t, filepath.Join("..", "cmd", "sluice", "internal", "demo", "demopb"), "demo.proto")
@@ -187,7 +187,7 @@ func TestHTTPDuplexAttacks(t *testing.T) {
 	defer stop()
 	a := &attacker{t, attack, from(t, "127.0.0.3"), v.url}
 
-	ids := make([]string, 3000)
+	ids := make([]string, 2000) // refusals take their time, and the first ones must not be forgotten meanwhile
 	var opened, refused atomic.Int64
 	many(len(ids), func(i int) {
 		id := sessionID()
@@ -199,8 +199,8 @@ func TestHTTPDuplexAttacks(t *testing.T) {
 			refused.Add(1)
 		}
 	})
-	if opened.Load() != 1000 || refused.Load() != 2000 {
-		t.Errorf("%d sessions of one address, and %d refused; want 1000 and 2000", opened.Load(), refused.Load())
+	if opened.Load() != 1000 || refused.Load() != 1000 {
+		t.Errorf("%d sessions of one address, and %d refused; want 1000 and 1000", opened.Load(), refused.Load())
 	}
 	v.serves("half-open sessions")
 	var open []string

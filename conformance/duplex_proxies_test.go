@@ -111,6 +111,7 @@ func demoStage(t *testing.T) *stage {
 // TestProxiesRaw has what npm http2-duplex does pass through proxies, also where each request
 // takes a connection of its own. (Its own server knows ids by their connection.)
 func TestProxiesRaw(t *testing.T) {
+	t.Parallel()
 	s := demoStage(t)
 	for _, p := range proxies {
 		t.Run(p.name, func(t *testing.T) {
@@ -128,6 +129,7 @@ func TestProxiesRaw(t *testing.T) {
 // TestProxyBuffers has long polls pass through a proxy that keeps every answer back until it is
 // whole.
 func TestProxyBuffers(t *testing.T) {
+	t.Parallel()
 	s := demoStage(t)
 	url := "https://" + s.behind(t, proxy{"nginx_buffers", "nginx", nginxProxy, "proxy_pass http://%s; proxy_ignore_headers X-Accel-Buffering;", nil})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -144,6 +146,7 @@ func TestProxyBuffers(t *testing.T) {
 
 // TestTwoGateways has sessions find their gateway, of two, by the hash of their id.
 func TestTwoGateways(t *testing.T) {
+	t.Parallel()
 	one, two := demoStage(t), demoStage(t)
 	url := "https://" + one.behind(t, proxy{"hash", "haproxy", haproxyProxy, "\n\tserver s2 " + two.Addr + "\n\tbalance hdr(sluice-session)\n\thash-type consistent", nil})
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)

@@ -17,11 +17,15 @@ const duplexCases = 21*5 + 1
 
 // TestHTTPDuplexNPM has npm http2-duplex, unchanged, as a client of raw sessions, in Chromium and in Node.
 func TestHTTPDuplexNPM(t *testing.T) {
+	t.Parallel()
 	node, chromium := installed(t, "node"), installed(t, "chromium")
 	modules(t)
 	// The package makes a request of each chunk, and its cases send chunks of a byte as fast as they are taken: that
 	// is more than the default allows a connection.
-	t.Setenv("SLUICE_LIMITS_CONN_ABUSE", "20000")
+	config := filepath.Join(t.TempDir(), "sluice.yaml")
+	if err := os.WriteFile(config, []byte("limits:\n  conn_abuse: 20000\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	set := schema(t, filepath.Join("..", "cmd", "sluice", "internal", "demo", "demopb"), "demo.proto")
 	page, err := gateway.FreeAddr()
 	if err != nil {
@@ -33,7 +37,7 @@ func TestHTTPDuplexNPM(t *testing.T) {
 	}
 	g, err := gateway.Serve(gateway.Options{
 		Command: sluice(t), Cert: cert, Key: key,
-		Args: []string{"--schema", set, "--cors-origin", "http://" + page, serveWeb(t, set)},
+		Args: []string{"--config", config, "--schema", set, "--cors-origin", "http://" + page, serveWeb(t, set)},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,6 +26,7 @@ const exampleCases = 9
 // TestExamples starts each example by the command that its page begins with, on a free port, and looks
 // in Chromium whether it does what the page says.
 func TestExamples(t *testing.T) {
+	t.Parallel()
 	chromium, node := installed(t, "chromium"), installed(t, "node")
 	modules(t)
 	proxy, err := gateway.FreeAddr()
@@ -32,9 +34,9 @@ func TestExamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, port, _ := net.SplitHostPort(proxy)
-	t.Setenv("PORT", "0")
-	t.Setenv("VITE_PROXY_PORT", port) // of grpcwebproxy, which its page has to know
-	env := append(os.Environ(), "EXAMPLES_CHROMIUM="+chromium)
+	// The second one is the port of grpcwebproxy, which its page has to know.
+	env := append(os.Environ(), "PORT=0", "VITE_PROXY_PORT="+port)
+	judge := slices.Concat(env, []string{"EXAMPLES_CHROMIUM=" + chromium})
 	list, err := os.ReadFile("../examples/README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -53,14 +55,14 @@ func TestExamples(t *testing.T) {
 		if !open {
 			continue // it is no server with a page
 		}
-		started[name] = startExample(t, name, command)
-		env = append(env, "EXAMPLES_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_"))+"="+started[name])
+		started[name] = startExample(t, name, command, env)
+		judge = append(judge, "EXAMPLES_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_"))+"="+started[name])
 	}
 
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	c := exec.CommandContext(ctx, node, "--test-reporter=tap", "examples.test.js")
-	c.Dir, c.WaitDelay, c.Env = "web", 5*time.Second, env
+	c.Dir, c.WaitDelay, c.Env = "web", 5*time.Second, judge
 	out, err := c.CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
@@ -110,10 +112,10 @@ func exampleCommand(t *testing.T, page string) (command string, open bool) {
 }
 
 // startExample runs a command from the root until the test ends, and returns the URL that it prints.
-func startExample(t *testing.T, name, command string) string {
+func startExample(t *testing.T, name, command string, env []string) string {
 	t.Helper()
 	c := exec.Command("sh", "-ec", command)
-	c.Dir, c.WaitDelay = "..", 5*time.Second
+	c.Dir, c.WaitDelay, c.Env = "..", 5*time.Second, env
 	// Its children are of its group, so that none of them stays.
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	var said transcript

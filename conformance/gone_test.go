@@ -139,6 +139,7 @@ func restCarriers(t *testing.T, f *feed.Server, g *gateway.Gateway) []restCarrie
 // TestRESTGone has clients go away in the middle of a call, in every mode: the server sees
 // it within a second. It does too if the stream is quiet, or if the client took nothing.
 func TestRESTGone(t *testing.T) {
+	t.Parallel()
 	f, g := serveFeed(t)
 	t.Run("all", func(t *testing.T) {
 		n := 0

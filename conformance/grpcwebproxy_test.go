@@ -14,6 +14,7 @@ const webProxyCases = 14 + 128
 // TestGRPCWebProxy lets clients of improbable-eng's grpcwebproxy call the program that stands in
 // for it, started by that one's flags.
 func TestGRPCWebProxy(t *testing.T) {
+	t.Parallel()
 	set := schema(t, filepath.Join("..", "cmd", "sluice", "internal", "demo", "demopb"), "demo.proto")
 	cert, key, err := gateway.Certificate(t.TempDir())
 	if err != nil {

@@ -26,6 +26,7 @@ const interopTimes = 20
 
 // TestInterop runs grpc-go's interop client against its server, with the gateway between.
 func TestInterop(t *testing.T) {
+	t.Parallel()
 	addr, err := gateway.FreeAddr()
 	if err != nil {
 		t.Fatal(err)

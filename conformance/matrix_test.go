@@ -165,6 +165,7 @@ const (
 
 // TestMatrix plays every case in every kind of call over every carrier, with Go.
 func TestMatrix(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	cases, err := matrix.Cases()
 	if err != nil {
@@ -233,6 +234,7 @@ const (
 // TestMatrixWeb plays the matrix in Chromium and in Firefox, with the client for browsers. With
 // MATRIX=whole it plays it over every carrier.
 func TestMatrixWeb(t *testing.T) {
+	t.Parallel()
 	node, chromium, firefox := installed(t, "node"), installed(t, "chromium"), installed(t, "firefox-esr")
 	modules(t)
 	page, err := gateway.FreeAddr()

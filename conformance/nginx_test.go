@@ -40,6 +40,7 @@ http {
 // for dead, and what was sent has arrived: the head and the framing's first byte long
 // before the first message, then heartbeats, then each message by itself.
 func TestNginx(t *testing.T) {
+	t.Parallel()
 	program := installed(t, "nginx")
 	_, g := serveFeed(t)
 	dir := t.TempDir()

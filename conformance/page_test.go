@@ -17,6 +17,7 @@ const pageCases = 20 + 20
 // WebSocket, WebTransport and plain HTTP requests in their modes, while the connection is
 // cut; and in Chromium what it looks like, its keys, its lines to copy.
 func TestPage(t *testing.T) {
+	t.Parallel()
 	chromium, firefox := installed(t, "chromium"), installed(t, "firefox-esr")
 	testPage(t, pageCases, []string{"page.test.js", "page-look.test.js"}, "PAGE_CHROMIUM="+chromium, "PAGE_FIREFOX="+firefox)
 }
@@ -27,6 +28,7 @@ const clientCases = 41
 // TestClient lets the TypeScript client call from Node, over each carrier that Node has, and cuts its
 // connections.
 func TestClient(t *testing.T) {
+	t.Parallel()
 	testPage(t, clientCases, []string{"client.test.js"})
 }
 

@@ -33,6 +33,7 @@ var curlLine = regexp.MustCompile(`(^|\| )curl `)
 // TestPages runs each line with curl that the README and docs/streaming.md show, as it
 // stands there, against sluice demo.
 func TestPages(t *testing.T) {
+	t.Parallel()
 	installed(t, "curl")
 	demo, err := gateway.Serve(gateway.Options{Command: sluice(t), Demo: true})
 	if err != nil {

@@ -91,6 +91,7 @@ var automatic = []client.Carrier{
 // has to pass, and over whichever works, beginning with the best, everywhere. What has to work are all
 // cases of the matrix for a bidirectional call.
 func TestProxies(t *testing.T) {
+	t.Parallel()
 	for _, p := range proxies {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
@@ -118,6 +119,7 @@ func TestProxies(t *testing.T) {
 
 // TestProxiesWeb has the client for browsers choose in Chromium what passes.
 func TestProxiesWeb(t *testing.T) {
+	t.Parallel()
 	node, chromium := installed(t, "node"), installed(t, "chromium")
 	modules(t)
 	s := newStage(t, "--cors-origin", "*")

@@ -53,6 +53,7 @@ var publicCalls = []struct {
 // grpc-gateway, whose methods have google.api.http annotations of every sort. All that the
 // gateway gets is its .proto files.
 func TestPublic(t *testing.T) {
+	t.Parallel()
 	const module = "github.com/grpc-ecosystem/grpc-gateway/v2"
 	addr, err := gateway.FreeAddr()
 	if err != nil {

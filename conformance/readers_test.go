@@ -24,6 +24,7 @@ const (
 // TestReaders lets the TypeScript client read streams over REST, and open streams of raw bytes to a gateway and to a Go program with
 // package duplex: in Node, and in Chromium on a page of another origin.
 func TestReaders(t *testing.T) {
+	t.Parallel()
 	node, chromium := installed(t, "node"), installed(t, "chromium")
 	modules(t)
 	page, err := gateway.FreeAddr()

@@ -21,6 +21,7 @@ const restCases = 77
 // in Node, and in Chromium and Firefox on a page of another origin, over HTTP/1.1 and HTTP/2. The
 // programs that docs/streaming.md shows are among them.
 func TestRESTWeb(t *testing.T) {
+	t.Parallel()
 	node, chromium, firefox := installed(t, "node"), installed(t, "chromium"), installed(t, "firefox-esr")
 	modules(t)
 	page, err := gateway.FreeAddr()

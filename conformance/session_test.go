@@ -51,6 +51,7 @@ var said = regexp.MustCompile(`(?m)^ *# (\{.*\})$`)
 // TestChaosWeb is TestChaos in browsers: connections are cut under messages, and carriers alternate. With
 // MATRIX=whole there are more messages, and Firefox has them too.
 func TestChaosWeb(t *testing.T) {
+	t.Parallel()
 	count, browsers := 2000, []string{"Chromium"}
 	if whole() {
 		count, browsers = 20_000, append(browsers, "Firefox")
@@ -86,6 +87,7 @@ func TestHole(t *testing.T) {
 
 // TestParallel has a page make 100 bidirectional calls at once, which take at most two connections.
 func TestParallel(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	defer w.close(t)
 	l := localListener(t)
@@ -103,6 +105,7 @@ func TestParallel(t *testing.T) {
 
 // TestTwoGatewaysWeb is TestTwoGateways in Chromium: sessions find their gateway, of two, by the hash of their id.
 func TestTwoGatewaysWeb(t *testing.T) {
+	t.Parallel()
 	if !whole() {
 		t.Skip("only in long runs: TestTwoGateways is in each")
 	}
@@ -133,6 +136,7 @@ func TestTwoGatewaysWeb(t *testing.T) {
 // TestHidden has pages go on with their calls when they are looked at again: they were asleep, and their
 // connections are gone.
 func TestHidden(t *testing.T) {
+	t.Parallel()
 	w := newChaos(t, nil)
 	defer w.close(t)
 	control := http.NewServeMux()

@@ -26,6 +26,7 @@ func (s *stage) tls() *tls.Config {
 // TestOrigins has pages of an origin that may call and of others call over every carrier that a page
 // can use: those of others get no connection, and the backend never hears of their calls.
 func TestOrigins(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, "--cors-origin", "https://good.example")
 	cases, err := matrix.Cases()
 	if err != nil {
@@ -241,6 +242,7 @@ func (p tappedPipe) Receive(f func(b []byte) error) error {
 // TestThieves has strangers try to take a call that somebody else has begun, with tickets that they have made,
 // stolen or kept. They are told no, each time why, and the call goes on as if nothing was.
 func TestThieves(t *testing.T) {
+	t.Parallel()
 	s, other := newStage(t), newStage(t)
 	for _, carrier := range []client.Carrier{client.WebSocket{}, client.WebSocket{HTTP2: true}, client.Duplex{}, client.Duplex{Poll: true}, webtransport.Carrier{}} {
 		t.Run(carrier.Name(), func(t *testing.T) {

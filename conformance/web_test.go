@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -36,6 +37,7 @@ const webCases = 134 + 128 + 90
 // and with. The programs are in web; what serves them is a webBackend, since the demo
 // knows no metadata and no details, and the demo where it is enough.
 func TestWeb(t *testing.T) {
+	t.Parallel()
 	env := webEnv(t)
 	demo, err := gateway.Serve(gateway.Options{Command: sluice(t), Demo: true})
 	if err != nil {
@@ -54,6 +56,7 @@ const adapterCases = 3*17 + 1
 
 // TestAdapters lets clients of other libraries call on sessions of the TypeScript client, in Node and Chromium.
 func TestAdapters(t *testing.T) {
+	t.Parallel()
 	if passed := runWeb(t, []string{"adapters.test.js"}, append(webEnv(t), "WEB_DEMO=none")...); passed != adapterCases {
 		t.Errorf("%d cases passed, want %d", passed, adapterCases)
 	}
@@ -139,9 +142,13 @@ func installed(t *testing.T, name string) string {
 	return path
 }
 
+var modulesMu sync.Mutex
+
 // modules installs what web/package-lock.json says, if that has changed since.
 func modules(t *testing.T) {
 	t.Helper()
+	modulesMu.Lock()
+	defer modulesMu.Unlock()
 	lock, err := os.Stat(filepath.Join("web", "package-lock.json"))
 	if err != nil {
 		t.Fatal(err)

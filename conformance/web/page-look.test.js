@@ -134,7 +134,9 @@ describe("look", { timeout: 180_000 }, () => {
 		await until("the end of the upload", (s) => s.uploaded === 1);
 		await page.waitForFunction(() => [...document.querySelectorAll("#frames-log li")].at(-1).textContent.includes("Ticker"));
 		assert.equal((await lines()).length, 300);
-		const hidden = () => page.$$eval("#frames-log .noise", (all) => all.filter((e) => e.offsetParent === null).length);
+		// In one step: $$eval asks about elements that it has found before, which may have left the list since.
+		const hidden = () =>
+			page.evaluate(() => [...document.querySelectorAll("#frames-log .noise")].filter((e) => e.offsetParent === null).length);
 		assert.ok((await hidden()) > 0);
 		await page.check("#frames-all");
 		assert.equal(await hidden(), 0);
