@@ -42,8 +42,8 @@ fuzz: ## 3 s per fuzz target
 
 judges: ## outside judges: conformance suites, interop, h2spec, floods, real clients, validators
 	@.ci/need node=nodejs npm chromium firefox-esr curl haproxy nginx=nginx-light certutil=libnss3-tools
-	@# Not from the cache: go test does not see that the command has changed. One package at
-	@# a time: some measure. Those that do not wait for browsers, most of their time: so three at a time.
+	@# Not from the cache: go test does not see that the command has changed. Some tests measure, so one
+	@# package at a time. The others wait for browsers most of their time, so three of those.
 	cd conformance && go test -p=1 -parallel=3 -count=1 -timeout 1200s ./...
 
 lint: ## gofmt, go vet, staticcheck, in every module

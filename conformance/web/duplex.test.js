@@ -22,11 +22,18 @@ const script = (format) => bundle("duplex-page.js", {
 	alias: { stream: "stream-browserify", buffer: "buffer/", events: "events/" },
 });
 
-let browser, page, server, directory, session;
+let launched, browser, page, server, directory, session;
+
+/** How often Chromium has said that the process of its network has crashed. */
+let crashes = 0;
 
 before(async () => {
 	server = await serve(await script("iife"), env.listedPort);
-	browser = await chromium.launch({ executablePath: env.chromium, args: ["--no-sandbox"], timeout: 30_000 });
+	launched = await chromium.launchServer({ executablePath: env.chromium, args: ["--no-sandbox"], timeout: 30_000 });
+	launched.process().stderr.on("data", (said) => {
+		if (String(said).includes("Network service crashed")) crashes++;
+	});
+	browser = await chromium.connect(launched.wsEndpoint());
 	const context = await browser.newContext({ ignoreHTTPSErrors: true });
 	context.setDefaultTimeout(25_000);
 	page = await context.newPage();
@@ -53,6 +60,7 @@ after(async () => {
 	session?.close();
 	session?.destroy();
 	await browser?.close();
+	await launched?.close();
 	server?.close();
 	if (directory) await rm(directory, { recursive: true });
 }, { timeout: 15_000 });
@@ -95,10 +103,25 @@ function fetchOverHTTP2(url, { method = "GET", headers = {}, body, signal } = {}
 	});
 }
 
+/**
+ * inPage plays a case in Chromium. That of version 156 crashes in one of some thirty times when a page ends the stream of an upload with
+ * an error, as the package does where its download has failed; what runs then or next fails with it, and is played again.
+ */
+async function inPage(arg) {
+	for (;;) {
+		const failed = await page.evaluate((arg) => globalThis.judge(arg), arg);
+		if (failed === undefined) return;
+		await new Promise((resolve) => setTimeout(resolve, 500)); // until it has said so
+		if (crashes === 0) assert.fail(failed);
+		console.error(`# Chromium's network has crashed: ${failed}`);
+		crashes = 0;
+	}
+}
+
 for (const title of Object.keys(cases)) {
 	for (const batched of [true, false]) {
 		test(`Chromium, ${batched ? "a POST for each chunk" : "one streaming POST"}: ${title}`, limit, async () => {
-			assert.equal(await page.evaluate((arg) => globalThis.judge(arg), { title, url: env.https + path, batched }), undefined);
+			await inPage({ title, url: env.https + path, batched });
 		});
 		test(`Node, HTTP/1.1, ${batched ? "a POST for each chunk" : "one streaming POST"}: ${title}`, limit, async () => {
 			assert.equal(await globalThis.judge({ title, url: env.http + path, batched }), undefined);
