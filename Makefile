@@ -17,15 +17,21 @@ build: ## build everything; the command goes to bin/sluice
 	go build -o bin/sluice ./cmd/sluice
 	@for m in $(MODULES); do (cd $$m && go build ./...) || exit 1; done
 
-test: lint unit ## all that .ci/run runs: lint, tests with the race detector, those of web, 3 s per fuzz target, the outside judges
+test: ## all that .ci/run runs: lint, tests with the race detector, those of web, 3 s per fuzz target, the outside judges
+	@.ci/fetch $(MODULES) &
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory web
 	@$(MAKE) --no-print-directory fuzz
 	@$(MAKE) --no-print-directory judges
 
 unit: ## go test -race of the module
 	@.ci/need gcc make certutil=libnss3-tools update-ca-certificates=ca-certificates
-	go test -race -timeout 300s ./...
-	go test -run 'TestAllocations' . # not with the race detector, which allocates
+	@# More at a time than processors, because many wait; go vet is lint's.
+	go test -race -vet=off -p 4 -timeout 300s ./...
+	@# The race detector allocates, and is too slow for what one goroutine does much of.
+	go test -vet=off -run TestAllocations .
+	go test -vet=off ./internal/transcode ./internal/wire/websocket
 
 web: ## the TypeScript of web/: format, lint, types, unit tests
 	@.ci/need node=nodejs npm
@@ -44,7 +50,7 @@ judges: ## outside judges: conformance suites, interop, h2spec, floods, real cli
 	@.ci/need node=nodejs npm chromium firefox-esr curl haproxy nginx=nginx-light certutil=libnss3-tools
 	@# Not from the cache: go test does not see that the command has changed. Some tests measure, so one
 	@# package at a time. The others wait for browsers most of their time, so three of those.
-	cd conformance && go test -p=1 -parallel=3 -count=1 -timeout 1200s ./...
+	cd conformance && go test -vet=off -p=1 -parallel=3 -count=1 -timeout 1200s ./...
 
 lint: ## gofmt, go vet, staticcheck, in every module
 	@test -z "$$(gofmt -l .)" || { echo "make fmt would change:"; gofmt -l .; exit 1; }

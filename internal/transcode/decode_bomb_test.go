@@ -10,9 +10,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// bombSize is how large bombs are. With the race detector all is ten times slower, and
-// nothing more is learnt.
-var bombSize = map[bool]int{false: 4 << 20, true: 1 << 20}[raceEnabled]
+// bombSize is how large bombs are.
+const bombSize = 4 << 20
 
 // repeatTo repeats a part until it is a bomb.
 func repeatTo(part string) string { return strings.Repeat(part, bombSize/len(part)) }
@@ -47,6 +46,7 @@ func nest(before, inner, after string, n int) string {
 // small multiple of it, all of it together, and time far below a second on an idle
 // machine (the limit is loose, for machines that are not).
 func TestBombs(t *testing.T) {
+	sequential(t)
 	o := newWireOracle(t)
 	const wkt, tree, scalars = "sluice.test.p3.WellKnown", "sluice.test.p3.Tree", "sluice.test.p3.Scalars"
 	const anyType = `"@type":"x/google.protobuf.Any"`
@@ -151,6 +151,7 @@ func TestMaxOutput(t *testing.T) {
 
 // TestDepth checks that both take as many levels of everything.
 func TestDepth(t *testing.T) {
+	sequential(t)
 	o := newWireOracle(t)
 	const anyMessage, anyAny = `"@type":"sluice.test.p3.WellKnown"`, `"@type":"google.protobuf.Any"`
 	for _, c := range []struct {

@@ -173,6 +173,7 @@ func TestMessageSet(t *testing.T) {
 // TestLarge compares documents that are long enough for lengths to be written in
 // another way: much within much, and many small ones.
 func TestLarge(t *testing.T) {
+	sequential(t)
 	o := newWireOracle(t)
 	g := newJSONGen(o.types.files, 7)
 	for _, c := range []struct {

@@ -30,10 +30,8 @@ func repeatBytes(n int, pieces ...[]byte) []byte {
 // TestEncodeBombs: what a peer sends may cost time in proportion to its size, and little
 // memory, whatever it does with the ways that the wire has to say the same.
 func TestEncodeBombs(t *testing.T) {
+	sequential(t)
 	size := 1 << 19
-	if raceEnabled {
-		size = 1 << 17
-	}
 	types := NewTypes(testSchema(t))
 	tests := []struct {
 		name    string
@@ -171,7 +169,7 @@ func TestEncodeBombs(t *testing.T) {
 				if took > 10*time.Second { // where the work is squared, it is minutes
 					t.Errorf("it took %v", took)
 				}
-				if !raceEnabled && cap(out) == cap(dst) && allocated > 4*uint64(len(wire)) {
+				if cap(out) == cap(dst) && allocated > 4*uint64(len(wire)) {
 					t.Errorf("%d bytes of input, %d bytes allocated", len(wire), allocated)
 				}
 			})

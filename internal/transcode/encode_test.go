@@ -143,7 +143,7 @@ func encodeOptions(bits int) EncodeOptions {
 // TestEncodeRandom compares random messages of all types with protojson: as they are,
 // written in another way, and corrupted. TRANSCODE_MESSAGES says how many.
 func TestEncodeRandom(t *testing.T) {
-	n := 4000
+	n := map[bool]int{false: 4000, true: 400}[raceEnabled]
 	if s := os.Getenv("TRANSCODE_MESSAGES"); s != "" {
 		var err error
 		if n, err = strconv.Atoi(s); err != nil {

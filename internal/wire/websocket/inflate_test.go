@@ -219,6 +219,9 @@ func compressed(p []byte, level int, past []byte) []byte {
 
 // TestInflate has messages of several windows, in which all kinds of blocks come up.
 func TestInflate(t *testing.T) {
+	if raceEnabled {
+		t.Skip("slow, and of one goroutine: make unit runs it without the race detector too")
+	}
 	var b strings.Builder
 	for i := range 9000 {
 		fmt.Fprintf(&b, `{"id":%d,"name":"κόσμε %d"}`, i*i, i)
