@@ -19,9 +19,8 @@ build: ## build everything; the command goes to bin/sluice
 
 test: ## all that .ci/run runs: lint, tests with the race detector, those of web, 3 s per fuzz target, the outside judges
 	@.ci/fetch $(MODULES) &
-	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory -j2 --output-sync lint web
 	@$(MAKE) --no-print-directory unit
-	@$(MAKE) --no-print-directory web
 	@$(MAKE) --no-print-directory fuzz
 	@$(MAKE) --no-print-directory judges
 
@@ -48,9 +47,9 @@ fuzz: ## 3 s per fuzz target
 
 judges: ## outside judges: conformance suites, interop, h2spec, floods, real clients, validators
 	@.ci/need node=nodejs npm chromium firefox-esr curl haproxy nginx=nginx-light certutil=libnss3-tools
-	@# Not from the cache: go test does not see that the command has changed. Some tests measure, so one
-	@# package at a time. The others wait for browsers most of their time, so three of those.
-	cd conformance && go test -vet=off -p=1 -parallel=3 -count=1 -timeout 1200s ./...
+	@# Not from the cache: go test does not see that the command has changed. Tests that measure run one after the
+	@# other; the rest wait for browsers most of their time, so four of those.
+	cd conformance && go test -vet=off -parallel=4 -count=1 -timeout 1200s ./...
 
 lint: ## gofmt, go vet, staticcheck, in every module
 	@test -z "$$(gofmt -l .)" || { echo "make fmt would change:"; gofmt -l .; exit 1; }
