@@ -68,15 +68,17 @@ func (b *builder) message(md protoreflect.MessageDescriptor, without map[string]
 	s := b.object().set("type", "object")
 	var texts, required []string
 	texts = append(texts, b.comment(md))
-	properties := b.object()
+	properties, named := b.object(), map[string]bool{}
 	for i := range md.Fields().Len() {
 		fd := md.Fields().Get(i)
-		if without[string(fd.Name())] {
-			continue
+		name := b.jsonName(fd)
+		if without[string(fd.Name())] || named[name] {
+			continue // protoc lets two fields of proto2 have one name in JSON, with a warning
 		}
-		properties.set(b.jsonName(fd), b.field(fd))
+		named[name] = true
+		properties.set(name, b.field(fd))
 		if isRequired(fd) {
-			required = append(required, b.jsonName(fd))
+			required = append(required, name)
 		}
 	}
 	var both []any

@@ -80,6 +80,8 @@ type backend struct {
 	body     []byte
 	ended    bool
 	cancels  []rpc.Status
+	sending  bool // Data of the response is under way
+	beside   bool // Cancel came of it: the request side does not know
 	over     bool
 	sent     int // response bytes that had to be credited
 	credit   atomic.Int64
@@ -112,7 +114,7 @@ func (b *backend) Begin() {
 func (b *backend) Data(p []byte) {
 	b.rule(b.begun && !b.ended && b.done == 0, "Data before Begin, after End or after Done")
 	b.rule(len(p) > 0, "Data of no bytes")
-	b.rule(len(b.cancels) == 0, "Data after Cancel")
+	b.rule(len(b.cancels) == 0 || b.beside, "Data after Cancel")
 	b.body = append(b.body, p...)
 	if !b.noCredit {
 		b.response.Credit(len(p))
@@ -130,6 +132,7 @@ func (b *backend) End() {
 func (b *backend) Cancel(cause rpc.Status) {
 	b.rule(b.begun && b.done == 0, "Cancel before Begin or after Done")
 	b.cancels = append(b.cancels, cause)
+	b.beside = b.beside || b.sending
 	if b.onCancel != nil {
 		b.onCancel(b)
 		return
@@ -158,7 +161,9 @@ func (b *backend) send(p []byte) {
 	if len(b.cancels) == 0 && !b.over && len(p) > 0 {
 		b.sent += len(p)
 		p = bytes.Clone(p) // valid during the call only
+		b.sending = true
 		b.response.Data(p)
+		b.sending = false
 		clear(p)
 	}
 }
