@@ -27,8 +27,7 @@ const clientCases = 41
 
 // TestClient lets the TypeScript client call from Node, over each carrier that Node has, and cuts its
 // connections.
-func TestClient(t *testing.T) {
-	t.Parallel()
+func TestClient(t *testing.T) { // not in parallel: it counts how often it was cut in a time
 	testPage(t, clientCases, []string{"client.test.js"})
 }
 
