@@ -18,6 +18,8 @@ import (
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 
 	"github.com/sluice-rpc/sluice"
+
+	"github.com/sluice-rpc/sluice/internal/race"
 )
 
 // maxAllocs bounds the allocations of a unary call that passes through, with twelve
@@ -26,7 +28,7 @@ const maxAllocs = 12
 
 // TestAllocations counts them, with a client and a backend that allocate nothing.
 func TestAllocations(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
 	addr, _ := startGateway(t, sluice.Config{

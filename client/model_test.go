@@ -14,6 +14,7 @@ import (
 
 	"github.com/sluice-rpc/sluice/internal/carrier/mux"
 	"github.com/sluice-rpc/sluice/internal/exchange"
+	"github.com/sluice-rpc/sluice/internal/race"
 	"github.com/sluice-rpc/sluice/internal/wire/envelope"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -29,7 +30,7 @@ import (
 // and the server behind the gateway sees each call once.
 func TestModel(t *testing.T) {
 	seeds := 150
-	if raceEnabled || testing.Short() {
+	if race.Enabled || testing.Short() {
 		seeds = 30
 	}
 	total := &tally{}
@@ -581,8 +582,13 @@ func (p *modelPipe) failClient(err error) {
 
 func (p *modelPipe) cutServer() { p.locked(func() { p.cut = true }) }
 
-// lose drops what is on its way, and what comes after it.
-func (p *modelPipe) lose() { p.locked(func() { p.up, p.down, p.lost = nil, nil, true }) }
+// lose drops what is on its way, and what comes after it. An end that does not arrive in its order does not arrive.
+func (p *modelPipe) lose() {
+	p.locked(func() {
+		p.up, p.down, p.lost = nil, nil, true
+		p.fin, p.finDown = false, false
+	})
+}
 
 // Receive is the client's.
 func (p *modelPipe) Receive(f func([]byte) error) error {
@@ -626,7 +632,7 @@ func (p *modelPipe) Send(b []byte) (err error) {
 
 // CloseSend is the client's.
 func (p *modelPipe) CloseSend() error {
-	p.locked(func() { p.fin = true })
+	p.locked(func() { p.fin = !p.lost })
 	return nil
 }
 
@@ -690,7 +696,7 @@ func (p *modelPipe) Data(b []byte) {
 		}
 	})
 }
-func (p *modelPipe) End([]exchange.Field) { p.locked(func() { p.over, p.finDown = true, true }) }
+func (p *modelPipe) End([]exchange.Field) { p.locked(func() { p.over, p.finDown = true, !p.lost }) }
 func (p *modelPipe) Reset(code exchange.Code, cause error) {
 	if code == exchange.ProtocolError {
 		p.w.failf("the gateway says that the client broke the protocol: %v", cause)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
+	"github.com/sluice-rpc/sluice/internal/race"
 	"github.com/sluice-rpc/sluice/rpc"
 )
 
@@ -560,8 +561,8 @@ func (n *stormNet) goaway(w *fakeWire) {
 // call is lost that had not reached it, and none reaches a server twice.
 func TestStorm(t *testing.T) {
 	goaways, restarts := 1000, 200
-	if testing.Short() {
-		goaways, restarts = 100, 20
+	if race.Enabled || testing.Short() {
+		goaways, restarts = 200, 40
 	}
 	const bad, good = "10.0.0.1:50", "10.0.0.2:50"
 	n := &stormNet{fakeNet: newFakeNet(t, bad, good), reached: map[string]int{}}

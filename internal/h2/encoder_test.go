@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/sluice-rpc/sluice/internal/race"
 )
 
 // decoded checks a section of an encoder against x/net's decoder.
@@ -33,7 +35,7 @@ func TestEncoder(t *testing.T) {
 	names := []string{":status", ":path", "authorization", "x-a", "x-b", "grpc-timeout", "content-type", "a-name-that-is-rather-long-for-a-name"}
 	enc, dec := newEncoder(), hpack.NewDecoder(4096, nil)
 	total, saved := 0, 0
-	for range 5000 {
+	for range map[bool]int{false: 20_000, true: 5000}[race.Enabled] {
 		if r.IntN(100) == 0 {
 			n := r.IntN(5000)
 			enc.setLimit(n)

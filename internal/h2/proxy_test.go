@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sluice-rpc/sluice/internal/netio"
+	"github.com/sluice-rpc/sluice/internal/race"
 )
 
 // testConfig returns a configuration as a gateway has it.
@@ -160,10 +161,11 @@ func testProxy(t *testing.T, wrap func(net.Conn) net.Conn) {
 		}
 	})
 	t.Run("many at once", func(t *testing.T) {
+		rounds := map[bool]int{false: 20, true: 5}[race.Enabled]
 		var wg sync.WaitGroup
 		for i := range 64 {
 			wg.Go(func() {
-				for j := range 20 {
+				for j := range rounds {
 					sent := bytes.Repeat([]byte{byte(i)}, 1+(i*j*997)%200000)
 					resp, err := client.Post("http://"+addr+"/echo", "", bytes.NewReader(sent))
 					if err != nil {

@@ -21,6 +21,7 @@ var table = map[string]int{
 	"internal/exchange":  0, // rpc's sibling: the contract is in two packages, see inLayer
 	"internal/typo":      0,
 	"internal/persecond": 0,
+	"internal/race":      0, // for tests only
 	"internal/netio":     0, // docs/decisions/0002-netio-is-layer-0.md
 
 	"internal/exchange/exchangetest": 1, // fakes, for tests only

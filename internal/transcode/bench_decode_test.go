@@ -8,6 +8,8 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/dynamicpb"
+
+	"github.com/sluice-rpc/sluice/internal/race"
 )
 
 // orderJSON returns the order of the benchmarks on one line, as programs send it.
@@ -21,7 +23,7 @@ func orderJSON(t testing.TB) []byte {
 }
 
 func TestDecodeAllocations(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
 	m, _ := benchMessage(t)

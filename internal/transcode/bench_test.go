@@ -10,6 +10,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/dynamicpb"
+
+	"github.com/sluice-rpc/sluice/internal/race"
 )
 
 // benchJSON is an order as a shop may have it: 909 bytes on the wire.
@@ -62,7 +64,7 @@ func TestEncodeAllocations(t *testing.T) {
 	m, wire := benchMessage(t)
 	compareEncode(t, m, wire, EncodeOptions{Deterministic: true})
 	compareEncode(t, m, wire, EncodeOptions{})
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
 	for _, o := range []EncodeOptions{{}, {Deterministic: true}, {EmitDefaults: true, ProtoNames: true}, {Indent: "  "}} {

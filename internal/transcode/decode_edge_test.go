@@ -10,6 +10,7 @@ import (
 
 // TestNumbers compares every spelling of a number in every kind of field, and as a key.
 func TestNumbers(t *testing.T) {
+	sequential(t)
 	o := newWireOracle(t)
 	numbers := strings.Fields(`0 -0 00 01 -01 - + +1 -1 1 1. .1 1.0 1.00 -1.0 1.5 0.0 -0.0 0.10e1 0.1e1 0.01e2 1.5e1 15e-1 10e-1 100e-2 -10e-1 1e0 1E+0 1e-0
 		1e 1e+ 1e- -0e+ 0e+ 0e 1e5 1e+5 1E5 1e05 1e 1e2147483647 1e2147483648 1e-2147483649 0e99999999999 0.0e99999999999 1e18 1e19 1e20 1e21 0.1e20 0.00000000000000000001e20
@@ -139,6 +140,7 @@ func TestEdges(t *testing.T) {
 
 // TestWide sets and repeats each field of a message of many.
 func TestWide(t *testing.T) {
+	sequential(t)
 	o := newWireOracle(t)
 	fd, err := o.types.files.FindFileByPath("wide.proto")
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
+
+	"github.com/sluice-rpc/sluice/internal/race"
 )
 
 // wireOracle compares AppendWire with protojson and dynamicpb.
@@ -118,7 +120,7 @@ func (o *wireOracle) check(t testing.TB, md protoreflect.MessageDescriptor, doc 
 }
 
 // documents is how many random documents TestAppendWireRandom makes: go test -documents=100000.
-var documents = flag.Int("documents", map[bool]int{false: 5000, true: 500}[raceEnabled], "random documents for TestAppendWireRandom")
+var documents = flag.Int("documents", map[bool]int{false: 5000, true: 500}[race.Enabled], "random documents for TestAppendWireRandom")
 
 // TestAppendWireRandom compares random documents, as they are and broken.
 func TestAppendWireRandom(t *testing.T) {

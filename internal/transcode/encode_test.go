@@ -16,6 +16,8 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/dynamicpb"
+
+	"github.com/sluice-rpc/sluice/internal/race"
 )
 
 // errNoOracle is of messages that protobuf-go panics at: it forgets the key of a map's
@@ -143,7 +145,7 @@ func encodeOptions(bits int) EncodeOptions {
 // TestEncodeRandom compares random messages of all types with protojson: as they are,
 // written in another way, and corrupted. TRANSCODE_MESSAGES says how many.
 func TestEncodeRandom(t *testing.T) {
-	n := map[bool]int{false: 4000, true: 400}[raceEnabled]
+	n := map[bool]int{false: 4000, true: 400}[race.Enabled]
 	if s := os.Getenv("TRANSCODE_MESSAGES"); s != "" {
 		var err error
 		if n, err = strconv.Atoi(s); err != nil {

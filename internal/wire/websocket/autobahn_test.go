@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/sluice-rpc/sluice/internal/race"
 )
 
 // A vector is a case of the Autobahn test suite
@@ -57,7 +59,7 @@ func (v *vector) run(t *testing.T, d Decoder) {
 
 func TestAutobahn(t *testing.T) {
 	all := chapters()
-	if !raceEnabled { // with which megabytes take long
+	if !race.Enabled { // with which megabytes take long
 		all = append(all, limits()...)
 	}
 	for _, v := range all {

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/flate"
+
+	"github.com/sluice-rpc/sluice/internal/race"
 )
 
 // both are all that can be agreed upon about takeover, with some windows.
@@ -104,7 +106,7 @@ func TestDeflateRoundTrip(t *testing.T) {
 				var want strings.Builder
 				sent := 0
 				for _, size := range []int{0, 1, 16, 64, 100, 256, 1024, 4096, 8192, 300, 300, 16384, 32768, 65536, 131072, 500} {
-					if raceEnabled && size > 9000 {
+					if race.Enabled && size > 9000 {
 						continue
 					}
 					for range 3 {

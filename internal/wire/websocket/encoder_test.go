@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"github.com/sluice-rpc/sluice/internal/race"
 )
 
 // TestEncoder has the examples of RFC 6455, section 5.7, and RFC 7692, section 7.2.3.
@@ -120,7 +122,7 @@ func TestMasks(t *testing.T) {
 
 // TestAllocations: frames cost none, compressed or not.
 func TestAllocations(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector makes sync.Pool forget at random")
 	}
 	p := []byte(strings.Repeat("Hello, ", 300))

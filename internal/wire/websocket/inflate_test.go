@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/flate"
+
+	"github.com/sluice-rpc/sluice/internal/race"
 )
 
 // A bitWriter writes blocks by hand.
@@ -219,7 +221,7 @@ func compressed(p []byte, level int, past []byte) []byte {
 
 // TestInflate has messages of several windows, in which all kinds of blocks come up.
 func TestInflate(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("slow, and of one goroutine: make unit runs it without the race detector too")
 	}
 	var b strings.Builder
