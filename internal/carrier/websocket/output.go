@@ -5,6 +5,7 @@ import (
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
 	wire "github.com/sluice-rpc/sluice/internal/wire/websocket"
+	"github.com/sluice-rpc/sluice/rpc"
 )
 
 // An output is what waits to be taken to the carrier, and what the carrier has and was
@@ -28,8 +29,9 @@ type buffer struct{ b []byte }
 
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
-// bufferReuse is the capacity up to which a buffer is used again.
-const bufferReuse = 64 << 10
+// bufferReuse is the capacity up to which a buffer is used again: a window, and what
+// frames add to it.
+const bufferReuse = 2 * rpc.WindowDefault
 
 func (b *buffer) free() {
 	if cap(b.b) > bufferReuse {

@@ -65,7 +65,10 @@ func (d *Decoder) begin(ev Events) error {
 			return fmt.Errorf("%v with call number %d", d.kind, d.call)
 		}
 	}
+	fixed, is := d.kind.length()
 	switch {
+	case is && d.left != fixed:
+		return fmt.Errorf("%v of %d bytes; it has %d", d.kind, d.left, fixed)
 	case d.left > MaxFrame:
 		return fmt.Errorf("%v of %d bytes; a frame has at most %d", d.kind, d.left, MaxFrame)
 	case d.kind == Data && (d.left == 0 || d.left > MaxData):

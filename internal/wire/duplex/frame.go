@@ -53,6 +53,19 @@ func (k Kind) known() bool { return Headers <= k && k <= Resumed || k.Connection
 // Connection says whether the kind is about the connection, and not about a call.
 func (k Kind) Connection() bool { return Hello <= k && k <= GoAway }
 
+// length is that of the payload, of a kind that has but one in both directions.
+func (k Kind) length() (n int, fixed bool) {
+	switch k {
+	case Cancel:
+		return 0, true
+	case Credit:
+		return creditLength, true
+	case Ping, Pong:
+		return PingLength, true
+	}
+	return 0, false
+}
+
 // A Form is one of the two forms of frames.
 type Form bool
 

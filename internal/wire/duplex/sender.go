@@ -3,6 +3,7 @@ package duplex
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -12,7 +13,10 @@ import (
 type Sender struct {
 	Keep bool // until taken, for a resumption
 
-	buf   []byte // from offset base on
+	buf   []byte   // buf[at:] begins at offset base
+	more  [][]byte // what follows buf, which is chunkSize long then, as is each of these but the last
+	at    int
+	spent []byte // a chunk that Next has emptied, while what it returned is valid
 	base  uint64
 	sent  uint64 // on this pipe
 	high  uint64 // on any
@@ -23,29 +27,65 @@ type Sender struct {
 // ErrLost is a peer that wants bytes which are gone, or has some that were never sent.
 var ErrLost = errors.New("the offset received is outside of what is kept")
 
+const (
+	// senderIdle is how large a buffer is kept while it is empty.
+	senderIdle = 4 << 10
+	// chunkSize is what a longer one is made of: what waits for credit is not copied again
+	// when more comes, and as much as one DATA holds goes back when it was sent.
+	chunkSize = MaxData
+)
+
+var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
+
+func newChunk() []byte { return chunks.Get().(*[chunkSize]byte)[:0] }
+
 // Write adds bytes.
 func (s *Sender) Write(b []byte) {
-	if s.buf == nil && len(b) > senderIdle/4 {
-		s.buf = (*buffers.Get().(*[]byte))[:0]
+	s.reuse()
+	for len(b) > 0 {
+		last := s.last()
+		if n := len(*last) + len(b); cap(*last) < chunkSize && (n > senderIdle || *last == nil && n > senderIdle/4) {
+			*last = append(newChunk(), *last...)
+		}
+		n := min(len(b), chunkSize-len(*last))
+		if n == 0 {
+			s.more = append(s.more, newChunk())
+			continue
+		}
+		*last = append(*last, b[:n]...)
+		b = b[n:]
 	}
-	s.buf = append(s.buf, b...)
 }
 
-// senderIdle is how large a buffer is kept while it is empty.
-const senderIdle = 4 << 10
+// last is where bytes are added.
+func (s *Sender) last() *[]byte {
+	if n := len(s.more); n > 0 {
+		return &s.more[n-1]
+	}
+	return &s.buf
+}
 
-// buffers are those of senders that had much to send.
-var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4*senderIdle); return &b }}
+// free gives a buffer back, after the next call of a method.
+func (s *Sender) free(b []byte) {
+	s.reuse()
+	s.spent = b
+}
 
-// Idle gives a large buffer back that is empty. What Next returned is void then.
+func (s *Sender) reuse() {
+	if cap(s.spent) == chunkSize {
+		chunks.Put((*[chunkSize]byte)(s.spent[:chunkSize]))
+	}
+	s.spent = nil
+}
+
+// Idle gives what is not needed back. What Next returned is void then.
 func (s *Sender) Idle() {
-	if len(s.buf) > 0 || cap(s.buf) <= senderIdle {
-		return
+	s.reuse()
+	if s.Buffered() == 0 && cap(s.buf) > senderIdle {
+		s.free(s.buf)
+		s.reuse()
+		s.buf = nil
 	}
-	if b := s.buf[:0]; cap(b) <= Window {
-		buffers.Put(&b)
-	}
-	s.buf = nil
 }
 
 func (s *Sender) max() uint64 {
@@ -61,22 +101,34 @@ func (s *Sender) Pending() bool { return s.sent < s.end() && s.sent < s.max() }
 // Drained says whether everything written was sent.
 func (s *Sender) Drained() bool { return s.sent == s.end() }
 
-func (s *Sender) end() uint64 { return s.base + uint64(len(s.buf)) }
+func (s *Sender) end() uint64 { return s.base + uint64(s.Buffered()) }
 
 // Buffered is how many bytes are kept.
-func (s *Sender) Buffered() int { return len(s.buf) }
+func (s *Sender) Buffered() int {
+	n := len(s.buf) - s.at
+	if k := len(s.more); k > 0 {
+		n += (k-1)*chunkSize + len(s.more[k-1])
+	}
+	return n
+}
 
-// Next returns the next bytes that may be sent, at most so many, and takes them as sent. They
-// are valid until the next call of another method.
+// Next returns bytes that may be sent, at most so many, and takes them as sent: not always
+// all, but some while there are any. They are valid until the next call of another method.
 func (s *Sender) Next(most int) []byte {
-	n := min(s.end(), s.max()) - s.sent
-	if s.sent >= s.max() {
+	s.reuse()
+	if !s.Pending() {
 		return nil
 	}
-	n = min(n, uint64(most))
-	at := s.sent - s.base
-	b := s.buf[at : at+n]
-	s.sent += n
+	from := s.at + int(s.sent-s.base)
+	b := s.buf
+	if from >= len(b) {
+		from -= len(b)
+		b = s.more[from/chunkSize]
+		from %= chunkSize
+	}
+	b = b[from:]
+	b = b[:min(uint64(len(b)), uint64(most), s.max()-s.sent)]
+	s.sent += uint64(len(b))
 	s.high = max(s.high, s.sent)
 	s.forget()
 	return b
@@ -92,23 +144,29 @@ func (s *Sender) forget() {
 	if to <= s.base {
 		return
 	}
-	n := to - s.base
+	s.at += int(to - s.base)
 	s.base = to
-	switch {
-	case n == uint64(len(s.buf)):
-		s.buf = s.buf[:0]
-	case n <= uint64(len(s.buf))/2 || len(s.buf) < senderIdle:
-		// The slice moves on; append makes room anew once the array is used up.
-		s.buf = s.buf[n:]
-	default:
-		s.buf = append(s.buf[:0:0], s.buf[n:]...) // the array is not kept for a small rest
+	for s.at >= len(s.buf) && len(s.more) > 0 {
+		s.at -= len(s.buf)
+		s.free(s.buf)
+		s.buf = s.more[0]
+		s.more = slices.Delete(s.more, 0, 1)
+	}
+	if s.at == len(s.buf) {
+		s.buf, s.at = s.buf[:0], 0
 	}
 }
 
 // Free drops everything that is kept.
 func (s *Sender) Free() {
-	s.base, s.buf = s.end(), nil
+	s.base = s.end()
 	s.sent = s.base
+	s.free(s.buf)
+	for _, b := range s.more {
+		s.free(b)
+	}
+	s.reuse()
+	s.buf, s.more, s.at = nil, nil, 0
 }
 
 // Credit takes a CREDIT, and returns how many bytes more were taken.
