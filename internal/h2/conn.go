@@ -359,7 +359,7 @@ func (c *Conn) linger() {
 }
 
 const (
-	lingerTime  = 200 * time.Millisecond
+	lingerTime  = time.Second // for what is on its way from a slow network, or a busy peer
 	lingerBytes = 1 << 20
 )
 
