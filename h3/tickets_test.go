@@ -99,7 +99,7 @@ func TestTickets(t *testing.T) {
 	if s, _ := p.open(""); p.call(s) != unauthenticated {
 		t.Error("a call of nobody")
 	}
-	for authorization, want := range map[string]int{"": 401, "Bearer bad": 401, "Bearer good": 200} {
+	for authorization, want := range map[string]int{"": 204, "Bearer bad": 401, "Bearer good": 200} {
 		if got, _ := p.ticket(authorization); got != want {
 			t.Errorf("a ticket for %q: %d, want %d", authorization, got, want)
 		}

@@ -19,7 +19,12 @@ func (s *Server) Start(head *exchange.RequestHead, response exchange.Response) e
 		}
 		return a
 	}
-	secret, refused := s.issue(head)
+	t := s.ticketFor(head)
+	if len(t.fields) == 0 {
+		a.status = 204 // no error: a page does not know whether it has cookies
+		return a
+	}
+	secret, refused := s.issue(head, t)
 	if refused != nil {
 		a.refuse(refused)
 		return a
@@ -51,8 +56,10 @@ func (a *answer) refuse(r *Refusal) {
 }
 
 func (a *answer) Begin() {
-	a.fields = append(a.fields, exchange.Field{Name: "content-length", Value: strconv.Itoa(len(a.body))},
-		exchange.Field{Name: "cache-control", Value: "no-store"}, exchange.Field{Name: "x-content-type-options", Value: "nosniff"})
+	if a.status != 204 { // RFC 9110, section 8.6
+		a.fields = append(a.fields, exchange.Field{Name: "content-length", Value: strconv.Itoa(len(a.body))})
+	}
+	a.fields = append(a.fields, exchange.Field{Name: "cache-control", Value: "no-store"}, exchange.Field{Name: "x-content-type-options", Value: "nosniff"})
 	if a.response.Head(&exchange.ResponseHead{Status: a.status, Fields: a.fields}, a.body == ""); a.body == "" {
 		return
 	}

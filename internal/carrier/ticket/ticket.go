@@ -42,8 +42,8 @@ const (
 // Options say what is given to whom.
 type Options struct {
 	Path   string                                 // where tickets are given
-	Fields []string                               // that a ticket stands for
-	Check  func(head *exchange.RequestHead) error // says who may not have one, by a [Refusal] or another error; nil: who sends one of Fields may
+	Fields []string                               // that a ticket stands for: without any there is none
+	Check  func(head *exchange.RequestHead) error // says who may not have one, by a [Refusal] or another error; nil: everybody may
 	Life   time.Duration
 	Max    int // tickets that were not used yet, see the constants
 
@@ -149,8 +149,8 @@ func Strip(path string) string {
 	return p + "?" + q.Encode()
 }
 
-// issue makes a ticket.
-func (s *Server) issue(head *exchange.RequestHead) (string, *Refusal) {
+// ticketFor is what a ticket of a request would stand for.
+func (s *Server) ticketFor(head *exchange.RequestHead) *ticket {
 	t := &ticket{origin: head.Origin, client: clientOf(head.Addr)}
 	for _, f := range head.Fields {
 		if slices.Contains(s.o.Fields, f.Name) {
@@ -158,13 +158,15 @@ func (s *Server) issue(head *exchange.RequestHead) (string, *Refusal) {
 			t.bytes += len(f.Name) + len(f.Value)
 		}
 	}
-	switch {
-	case s.o.Check != nil:
+	return t
+}
+
+// issue gives a ticket out.
+func (s *Server) issue(head *exchange.RequestHead, t *ticket) (string, *Refusal) {
+	if s.o.Check != nil {
 		if err := s.o.Check(head); err != nil {
 			return "", refusal(err)
 		}
-	case len(t.fields) == 0:
-		return "", &Refusal{401, "a ticket stands for fields that say who you are: send " + strings.Join(s.o.Fields, " or ")}
 	}
 	secret := make([]byte, secretBytes)
 	_, _ = rand.Read(secret) // it does not fail
