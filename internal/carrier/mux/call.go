@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
 	"github.com/sluice-rpc/sluice/internal/wire/duplex"
@@ -24,6 +25,8 @@ type call struct {
 	session sessionID // of the ticket that is asked for
 	who     string
 
+	busy atomic.Int32 // calls into next that run, beside those of flowing; and whether Done waits for them
+
 	mu    sync.Mutex
 	next  exchange.Request
 	begun bool
@@ -38,7 +41,7 @@ type call struct {
 	endDone bool
 	flowing bool // some goroutine is handing over
 	inbox   []byte
-	last    *bool // close it then, which says whether it was delivered
+	last    *bool // close it when nothing is in next any more, which says whether it was delivered
 	void    bool  // nothing more is handed over: the request was reset, or is over
 
 	lossy *lossy // has messages that may be lost, else nil
@@ -87,13 +90,17 @@ func (l *link) headers(n uint32, payload []byte) error {
 	case kind != "" && kind != "application/grpc" && !strings.HasPrefix(kind, "application/grpc+"):
 		return l.refuse(n, rpc.Errorf(rpc.InvalidArgument, "HEADERS: content-type is %q; it is application/grpc, or begins with application/grpc+", kind))
 	}
+	name := exchange.Get(list, ":call")
+	if name != "" && l.s.again(name, exchange.Get(list, ":epoch")) && !l.conn.charge() {
+		return errAbuse
+	}
 	head := l.conn.request(path, list)
 	c := &call{s: l.s, conn: l.conn, n: n, epoch: 1, flowing: true}
 	// Its place is taken before it is registered: from then on it can be resumed elsewhere, and can't be refused here.
 	room, resumed, epoch := l.conn.begin(), false, uint64(1)
 	var st *rpc.Status
-	if text := exchange.Get(list, ":call"); text != "" {
-		epoch, resumed, st = c.register(l, text, list, &head, room)
+	if name != "" {
+		epoch, resumed, st = c.register(l, name, list, &head, room)
 	}
 	if room && (resumed || st != nil) {
 		l.conn.end()
@@ -334,16 +341,21 @@ func (c *call) credit(l *link, f duplex.CreditFrame) error {
 		c.mu.Unlock()
 		return err
 	}
+	c.send.Idle()
 	c.account()
 	c.acked = c.acked || f.Got == duplex.GotEnd && c.sentEnd && c.resumable()
 	done := c.acked
 	if c.send.Pending() {
 		c.wake()
 	}
-	over := c.closed || c.next == nil
+	pass := n > 0 && !c.closed && c.next != nil
+	if pass {
+		c.busy.Add(1)
+	}
 	c.unlock()
-	if n > 0 && !over {
+	if pass {
 		c.next.Credit(n)
+		c.exit()
 	}
 	if done {
 		c.close(true)
@@ -372,8 +384,7 @@ func (c *call) cancel(l *link) {
 		c.mu.Unlock()
 		return
 	}
-	c.unlock()
-	c.giveUp(exchange.Cancel)
+	c.giveUpLocked(exchange.Cancel)
 }
 
 // lost says that a link is gone.
@@ -383,8 +394,7 @@ func (c *call) lost(l *link, code exchange.Code) {
 	case !c.at(l):
 		c.mu.Unlock()
 	case code == exchange.Cancel || !c.resumable() || c.mute:
-		c.mu.Unlock()
-		c.giveUp(code)
+		c.giveUpLocked(code)
 	default:
 		c.leave()
 		c.unlock()
@@ -404,6 +414,11 @@ func (c *call) leave() {
 // giveUp ends the call for the client's part: nobody waits for its response any more.
 func (c *call) giveUp(code exchange.Code) {
 	c.mu.Lock()
+	c.giveUpLocked(code)
+}
+
+// giveUpLocked is giveUp by who has just looked whether that is so. The lock is held, and released.
+func (c *call) giveUpLocked(code exchange.Code) {
 	c.leave()
 	c.mute = true
 	c.send.Free()
@@ -413,14 +428,15 @@ func (c *call) giveUp(code exchange.Code) {
 	c.unlock()
 	if reset {
 		c.next.Reset(code)
+		c.exit()
 	}
 	if ended {
 		c.close(false)
 	}
 }
 
-// stop has nothing more handed over, and says whether the request is to be reset by whoever asks. The
-// lock is held.
+// stop has nothing more handed over, and says whether the request is to be reset by whoever asks, who calls exit
+// then. The lock is held.
 func (c *call) stop(code exchange.Code) bool {
 	if c.void || c.ended {
 		return false
@@ -428,8 +444,29 @@ func (c *call) stop(code exchange.Code) bool {
 	c.void = true
 	if !c.begun {
 		c.reset = code
+		return false
 	}
-	return c.begun
+	c.busy.Add(1)
+	return true
+}
+
+// doneWaits is added to busy once Done is due.
+const doneWaits = 1 << 30
+
+// exit follows a call into next that was counted as busy: under the lock, while the call was not closed.
+func (c *call) exit() {
+	if c.busy.Add(-1) != doneWaits {
+		return
+	}
+	c.mu.Lock()
+	var last *bool
+	if !c.flowing { // else who hands over looks when that is done
+		last, c.last = c.last, nil
+	}
+	c.mu.Unlock()
+	if last != nil {
+		c.close(*last)
+	}
 }
 
 // fail ends the call with a status of the gateway's.
@@ -442,9 +479,14 @@ func (c *call) fail(st rpc.Status) {
 		c.end = fields.Append(c.lossy.appendSent(nil), grpc.AppendStatus(nil, st))
 		c.wake()
 	}
+	waits := c.waits()
 	c.unlock()
+	if waits {
+		c.s.grow(c)
+	}
 	if reset {
 		c.next.Reset(exchange.Cancel)
+		c.exit()
 	}
 }
 
@@ -471,7 +513,11 @@ func (c *call) Head(h *exchange.ResponseHead, end bool) {
 		c.head = fields.Append(c.lossy.appendAgreed(make([]byte, 0, 64)), list)
 		c.wake()
 	}
+	waits := c.waits()
 	c.unlock()
+	if waits {
+		c.s.grow(c)
+	}
 }
 
 // Data implements [exchange.Response].
@@ -490,11 +536,15 @@ func (c *call) Data(b []byte) {
 	}
 	ok := c.account()
 	c.wake()
+	waits := c.waits()
 	c.unlock()
 	grams.send(c.next)
-	if !ok {
+	switch {
+	case !ok:
 		c.s.o.LimitHit("buffer_bytes")
 		c.fail(grpc.BuffersFull)
+	case waits:
+		c.s.grow(c)
 	}
 }
 
@@ -534,9 +584,13 @@ func (c *call) finish(list []exchange.Field) {
 	}
 	c.wake()
 	gone, acked := c.mute || c.acked || c.sentEnd && !c.resumable(), c.acked
+	waits := c.waits()
 	c.unlock()
-	if gone {
+	switch {
+	case gone:
 		c.close(acked)
+	case waits:
+		c.s.grow(c)
 	}
 }
 
@@ -606,7 +660,7 @@ func (c *call) close(delivered bool) {
 	case c.closed || !c.ended:
 		c.mu.Unlock()
 		return
-	case c.flowing: // Done comes after everything
+	case c.flowing || c.busy.Or(doneWaits)&^doneWaits > 0: // Done comes after everything
 		if c.last == nil {
 			c.last = &delivered
 		}

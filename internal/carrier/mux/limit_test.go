@@ -3,6 +3,7 @@ package mux
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -120,4 +121,177 @@ func TestLimitModel(t *testing.T) {
 	}
 	close(stop)
 	away.Wait()
+}
+
+// TestDeaf has a client ask for answers that it does not read: what waits for it is bounded, and goes out
+// when there is room.
+func TestDeaf(t *testing.T) {
+	fill := func(t *testing.T, p *peer) (room int) { // until nothing more comes
+		p.mu.Lock()
+		p.hold = true
+		p.mu.Unlock()
+		for n := -1; n != room; {
+			if n = room; n > 2*firstRoom {
+				t.Fatalf("%d bytes are in the carrier", n)
+			}
+			p.send(duplex.Ping, 0, "12345678")
+			p.mu.Lock()
+			room = p.owed
+			p.mu.Unlock()
+		}
+		return room
+	}
+	for _, kind := range []duplex.Kind{duplex.Ping, duplex.Resume} {
+		t.Run(kind.String(), func(t *testing.T) {
+			s, _, clock := start(t, exchangetest.Script{}, func(o *Options) { o.Abuse = 1 << 30 })
+			p := dial(t, s)
+			room := fill(t, p)
+			for n := range uint32(10_000) {
+				if p.ended() != "" {
+					break
+				}
+				if kind == duplex.Ping {
+					p.send(kind, 0, "12345678")
+				} else {
+					p.send(kind, n+1, block(":call", "?"))
+				}
+			}
+			if got := p.ended(); got != "ENHANCE_YOUR_CALM: the client does not read what it asks for" {
+				t.Errorf("ended: %q", got)
+			}
+			if p.owed > room || room > firstRoom+100 {
+				t.Errorf("%d bytes are in the carrier, %d when it was full", p.owed, room)
+			}
+			if n := clock.pending(); n != 0 {
+				t.Errorf("%d timers are left", n)
+			}
+		})
+	}
+	t.Run("room", func(t *testing.T) {
+		s, _, clock := start(t, exchangetest.Script{}, func(o *Options) { o.Abuse = 1 << 30 })
+		p := dial(t, s)
+		fill(t, p)
+		p.got()
+		s.Drain(0)
+		if got := p.got(); got != "" || p.ended() != "" {
+			t.Errorf("got %q, ended %q", got, p.ended())
+		}
+		clock.pass(crossingWait)
+		p.pay()
+		p.want("0 PONG 12345678", "0 GOAWAY reason: the gateway is shutting down")
+		if p.ended() != "end" {
+			t.Errorf("ended %q", p.ended())
+		}
+	})
+	t.Run("left", func(t *testing.T) {
+		s, _, _ := start(t, exchangetest.Script{}, func(o *Options) { o.Abuse = 1 << 30 })
+		a, b := dial(t, s), dial(t, s)
+		fill(t, a)
+		a.cut()
+		fill(t, b)
+		b.q.End(nil)
+		if a.ended() != "CANCEL: <nil>" || b.ended() != "end" {
+			t.Errorf("ended %q, %q", a.ended(), b.ended())
+		}
+	})
+}
+
+// TestHeadersAgainCost has a client pay for HEADERS of a call that there is or was, before it is asked who it is.
+func TestHeadersAgainCost(t *testing.T) {
+	for name, again := range map[string]func(a *peer, n int) []string{
+		"outdated": func(*peer, int) []string { return nil },
+		"attached": func(a *peer, n int) []string { return []string{":epoch", fmt.Sprint(n + 2), ":ticket", a.ticket} },
+		"ticket":   func(_ *peer, n int) []string { return []string{":epoch", fmt.Sprint(n + 2), ":ticket", "forged"} },
+		"over":     func(*peer, int) []string { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked := 0
+			s, backend, _ := start(t, exchangetest.Script{}, func(o *Options) {
+				o.Abuse = 20
+				o.Who = func(*exchange.RequestHead) (string, error) { asked++; return "me", nil }
+			})
+			a, b := dial(t, s), dial(t, s)
+			a.send(duplex.Headers, 1, block(":path", "/a.B/C", ":call", id))
+			q := backend.Next(t)
+			if name == "over" {
+				q.Finish(ok...)
+				a.credit(1, 0, duplex.GotEnd)
+			}
+			for n := 0; n < 100 && b.ended() == ""; n++ {
+				b.send(duplex.Headers, uint32(n+1), block(append(again(a, n), ":path", "/a.B/C", ":call", id)...))
+			}
+			if got := b.ended(); got != "ENHANCE_YOUR_CALM: too many frames of no use (limits.conn_abuse)" || asked > 50 {
+				t.Errorf("ended: %q, and %d times it was asked who that is", got, asked)
+			}
+			a.q.Reset(exchange.Cancel)
+			q.WaitDone(t)
+		})
+	}
+}
+
+// TestIdleMemory has calls that can be resumed keep no buffer once the client has taken everything.
+func TestIdleMemory(t *testing.T) {
+	const calls, size = 200, 10_000
+	s, backend, _ := start(t, exchangetest.Script{}, nil)
+	p := dial(t, s)
+	memory := func() int {
+		for range 3 { // a pool lets go of what it has after two
+			runtime.GC()
+		}
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	for n := range uint32(calls) {
+		p.send(duplex.Headers, n+1, block(":path", "/a.B/C", ":call", fmt.Sprintf("%032x", n+1)))
+	}
+	before := memory()
+	for n := range uint32(calls) {
+		backend.Next(t).Send(make([]byte, size))
+		p.credit(n+1, size, duplex.GotNothing)
+		p.mu.Lock()
+		delete(p.data, n+1)
+		p.mu.Unlock()
+	}
+	if grown := (memory() - before) / calls; grown > 4<<10 {
+		t.Errorf("%d bytes a call", grown)
+	}
+	p.q.Reset(exchange.Cancel)
+}
+
+// TestPartialFrame accounts for a frame that does not end.
+func TestPartialFrame(t *testing.T) {
+	reserved, most, hits := 0, 1<<20, 0
+	s, _, _ := start(t, exchangetest.Script{}, func(o *Options) {
+		o.Reserve = func(n int) bool {
+			if n > 0 && reserved+n > most {
+				return false
+			}
+			reserved += n
+			return true
+		}
+		o.LimitHit = func(name string) {
+			if hits++; name != "buffer_bytes" {
+				t.Errorf("limit %s", name)
+			}
+		}
+	})
+	open := func(n int) *peer {
+		p := dial(t, s)
+		p.q.Data(duplex.MuxForm.Append(nil, duplex.Hello, 0, make([]byte, 60_000))[:n])
+		return p
+	}
+	p := open(50_000)
+	if reserved < 49_992 {
+		t.Errorf("%d bytes are accounted for", reserved)
+	}
+	most = reserved + 1000
+	q := open(50_000)
+	if got := q.ended(); got != fmt.Sprintf("ENHANCE_YOUR_CALM: %v", exchange.ErrBuffers) || hits != 1 {
+		t.Errorf("ended %q, %d hits", got, hits)
+	}
+	p.cut()
+	if reserved != 0 {
+		t.Errorf("%d bytes are left", reserved)
+	}
 }

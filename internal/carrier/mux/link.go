@@ -32,13 +32,17 @@ type link struct {
 	queued   bool    // on the list of work
 	flushing bool
 	draining bool // GOAWAY was sent
+	crossing bool // not long ago: HEADERS may be on their way
 	finish   bool // end once nothing waits
 	ended    bool // nothing more is sent
+	done     bool // Done was called
+	reserved int  // for what dec keeps
 	reset    *reset
 	heard    time.Time
 	pinged   bool
 	ping     func() bool // stops the timer
 	credit   func() bool // stops the timer of owing
+	crossed  func() bool // stops the timer of crossing
 }
 
 // A reset is how a pipe ends that does not end well.
@@ -52,6 +56,9 @@ const (
 	firstRoom = rpc.WindowDefault
 	// creditWait is how late a CREDIT may be that is not urgent.
 	creditWait = 200 * time.Millisecond
+	// crossingWait is how long a pipe without calls is kept after GOAWAY, for HEADERS that crossed it. It is
+	// less than what a gateway that shuts down gives connections to end.
+	crossingWait = 500 * time.Millisecond
 	// maxControl bounds what waits for a client that does not read.
 	maxControl = 64 << 10
 	// maxBatch is how much is given to the carrier at a time.
@@ -99,7 +106,16 @@ func (l *link) queue() bool {
 // write appends frames of no call.
 func (l *link) write(f func(b []byte) []byte) {
 	l.mu.Lock()
+	if l.ended {
+		l.mu.Unlock()
+		return
+	}
 	l.control = f(l.control)
+	l.wakeUnlessFull()
+}
+
+// wakeUnlessFull is wake, which ends the pipe if too much waits. The lock is held, and released.
+func (l *link) wakeUnlessFull() {
 	full := len(l.control) > maxControl
 	l.wake()
 	if full {
@@ -118,12 +134,30 @@ func (l *link) Data(b []byte) {
 		}
 		l.abort(code, err)
 	}
+	l.mu.Lock()
 	if l.form == duplex.MuxForm {
-		l.mu.Lock()
 		l.heard, l.pinged = l.s.o.Now(), false
-		l.mu.Unlock()
+	}
+	room := l.account(l.dec.Buffered())
+	l.mu.Unlock()
+	if !room {
+		l.s.o.LimitHit("buffer_bytes")
+		l.abort(exchange.EnhanceYourCalm, exchange.ErrBuffers)
 	}
 	l.response.Credit(len(b)) // a slow call holds its client back by CREDIT, never by the pipe
+}
+
+// account takes the memory for a part of a frame, or gives it back. The lock is held. It says false if
+// there is none.
+func (l *link) account(n int) bool {
+	if n == l.reserved || l.done {
+		return true
+	}
+	if !l.s.o.Reserve(n - l.reserved) {
+		return false
+	}
+	l.reserved = n
+	return true
 }
 
 // find returns a call that a frame is about, or nil if it is over.
@@ -177,18 +211,12 @@ func (e *events) Frame(kind duplex.Kind, n uint32, payload []byte) error {
 	case duplex.Hello:
 		return l.hello(payload)
 	case duplex.Ping:
-		if len(payload) != duplex.PingLength {
-			return fmt.Errorf("PING of %d bytes; it has %d", len(payload), duplex.PingLength)
-		}
 		if !l.conn.charge() {
 			return errAbuse
 		}
 		l.write(func(b []byte) []byte { return l.form.Append(b, duplex.Pong, 0, payload) })
 		return nil
 	case duplex.Pong:
-		if len(payload) != duplex.PingLength {
-			return fmt.Errorf("PONG of %d bytes; it has %d", len(payload), duplex.PingLength)
-		}
 		return nil
 	case duplex.Welcome, duplex.GoAway, duplex.Resumed:
 		return fmt.Errorf("%v is not a client's to send", kind)
@@ -197,8 +225,8 @@ func (e *events) Frame(kind duplex.Kind, n uint32, payload []byte) error {
 	if c == nil {
 		return err
 	}
-	if (kind == duplex.End || kind == duplex.Cancel) && len(payload) > 0 {
-		return fmt.Errorf("%v of %d bytes; it has none", kind, len(payload))
+	if kind == duplex.End && len(payload) > 0 {
+		return fmt.Errorf("END of %d bytes; it has none", len(payload))
 	}
 	switch kind {
 	case duplex.End:
@@ -254,10 +282,11 @@ func (l *link) tick() {
 		l.control = l.form.Append(l.control, duplex.Ping, 0, make([]byte, duplex.PingLength))
 	}
 	l.ping = l.s.o.After(wait, l.tick)
-	l.wake()
+	l.wakeUnlessFull()
 }
 
-// drain tells the client to make new calls elsewhere, and ends the pipe with its last call.
+// drain tells the client to make new calls elsewhere, and ends the pipe with its last call, but not before those could come
+// that were on their way.
 func (l *link) drain(grace time.Duration) {
 	if l.form == duplex.CallForm {
 		return
@@ -266,7 +295,22 @@ func (l *link) drain(grace time.Duration) {
 	if !l.draining {
 		l.draining = true
 		l.control = goAway(l.control, l.form, grace)
+		if !l.ended {
+			wait := crossingWait
+			if grace > 0 {
+				wait = min(wait, grace/2)
+			}
+			l.crossing = true
+			l.crossed = l.s.o.After(wait, l.settle)
+		}
 	}
+	l.wake()
+}
+
+// settle ends a pipe that drains and has no call, now that none is on its way.
+func (l *link) settle() {
+	l.mu.Lock()
+	l.crossing = false
 	l.finish = l.finish || l.calls.len() == 0
 	l.wake()
 }
@@ -287,6 +331,9 @@ func (l *link) End([]exchange.Field) {
 	l.lose(exchange.Disconnected)
 	l.mu.Lock()
 	l.finish = true
+	if l.form == duplex.MuxForm && l.room <= 0 {
+		l.control = nil // who has left may never make room for it
+	}
 	l.wake()
 }
 
@@ -361,12 +408,14 @@ func (l *link) Done(bool) {
 	s.mu.Unlock()
 	l.mu.Lock()
 	l.ended = true
-	for _, stop := range []func() bool{l.ping, l.credit} {
+	for _, stop := range []func() bool{l.ping, l.credit, l.crossed} {
 		if stop != nil {
 			stop()
 		}
 	}
 	l.ready, l.owing, l.control = nil, nil, nil
+	l.account(0)
+	l.done = true
 	l.mu.Unlock()
 	l.lose(exchange.Disconnected)
 }
@@ -379,6 +428,9 @@ func (l *link) attach(c *call, n uint32) bool {
 		return false
 	}
 	l.calls.put(n, c)
+	if l.form == duplex.MuxForm {
+		l.finish = false // it was to end without calls
+	}
 	return true
 }
 
@@ -388,7 +440,7 @@ func (l *link) detach(c *call, n uint32) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.calls.remove(n, c)
-	if l.form == duplex.CallForm || l.draining && l.calls.len() == 0 {
+	if l.form == duplex.CallForm || l.draining && !l.crossing && l.calls.len() == 0 {
 		l.finish = true
 		return l.queue()
 	}
@@ -437,8 +489,11 @@ func (l *link) Flush() {
 	l.flushing = true
 	batch := batches.Get().(*[]byte)
 	for !l.ended {
-		b := append((*batch)[:0], l.control...)
-		l.control = nil // such frames are rare, and a link is silent for long
+		b := (*batch)[:0]
+		if l.room > 0 { // else they wait too, so that [maxControl] is seen
+			b = append(b, l.control...)
+			l.control = nil // such frames are rare, and a link is silent for long
+		}
 		var over []*call
 		for len(b) < maxBatch && len(l.ready) > 0 && l.room > len(b) {
 			c := l.ready[0]
@@ -457,7 +512,7 @@ func (l *link) Flush() {
 			}
 		}
 		if len(b) == 0 {
-			if !l.finish || l.ended {
+			if !l.finish || l.ended || len(l.control) > 0 {
 				break
 			}
 			l.ended = true

@@ -46,7 +46,7 @@ type Options struct {
 
 	Ping       time.Duration // silence before a PING, and after it; 20 s
 	Detach     time.Duration // how long a call waits for its client; 60 s
-	TicketLife time.Duration // 24 h
+	TicketLife time.Duration // for other processes than the one that sealed it; 24 h
 
 	MaxWaiting      int // calls that wait for a client, of one connection; 250
 	MaxWaitingAll   int // in all; 10,000

@@ -363,7 +363,8 @@ func TestGone(t *testing.T) {
 		t.Errorf("owner %q, %v", owner, is)
 	}
 	again, _, _ := start(t, exchangetest.Script{}, func(o *Options) { o.Key = key })
-	if got := reasonOf(b, dial(t, again).ticket, auth...); got != "restarted" {
+	restarted := dial(t, again).ticket
+	if got := reasonOf(b, restarted, auth...); got != "restarted" {
 		t.Errorf("a node that restarted: %q", got)
 	}
 	stranger, _, _ := start(t, exchangetest.Script{}, nil)
@@ -386,9 +387,28 @@ func TestGone(t *testing.T) {
 		t.Errorf("after a minute: %q", got)
 	}
 	clock.pass(24 * time.Hour)
-	if got := reasonOf(dial(t, s), a.ticket, auth...); got != "ticket" {
+	if got := reasonOf(dial(t, s), restarted, auth...); got != "ticket" {
 		t.Errorf("after a day: %q", got)
 	}
+}
+
+// TestOldConnection has a call be resumed that was begun on a connection of more than a day.
+func TestOldConnection(t *testing.T) {
+	s, backend, clock := start(t, exchangetest.Script{}, nil)
+	a := dial(t, s)
+	for range 25 * 360 { // the client answers PING
+		clock.pass(10 * time.Second)
+		a.send(duplex.Pong, 0, "12345678")
+	}
+	a.send(duplex.Headers, 1, block(":path", "/a.B/C", ":call", id))
+	q := backend.Next(t)
+	a.cut()
+	b := dial(t, s)
+	b.got()
+	b.send(duplex.Resume, 1, block(":call", id, ":ticket", a.ticket, ":epoch", "2", ":got", "0", ":received", "0"))
+	b.want("1 RESUMED :state: live, :got: 1, :received: 0", "1 CREDIT 0+65536 got 1")
+	b.q.Reset(exchange.Cancel)
+	q.WaitDone(t)
 }
 
 // TestOffset refuses what does not fit.
@@ -445,6 +465,76 @@ func TestWaitingLimits(t *testing.T) {
 	}
 }
 
+// TestWaitingGrows counts what the backend sends while nobody is there.
+func TestWaitingGrows(t *testing.T) {
+	s, backend, clock := start(t, exchangetest.Script{}, func(o *Options) { o.MaxWaitingBytes = 1000 })
+	p := dial(t, s)
+	var calls []*exchangetest.Request
+	for n := range uint32(2) {
+		p.send(duplex.Headers, n+1, block(":path", "/a.B/C", ":call", fmt.Sprintf("%032x", n+1)))
+		calls = append(calls, backend.Next(t))
+	}
+	p.cut()
+	check := func(after string, want int) {
+		t.Helper()
+		if _, waiting := s.Calls(); waiting != want {
+			t.Errorf("after %s: %d wait, want %d", after, waiting, want)
+		}
+	}
+	calls[1].Send(make([]byte, 600))
+	check("600 bytes", 2)
+	calls[0].Send(make([]byte, 400))
+	check("1000 bytes", 2)
+	calls[1].Finish(ok...)
+	check("an end", 1) // the one that waits longer went
+	if !calls[0].WaitDone(t).Reset {
+		t.Error("it goes on")
+	}
+	b := dial(t, s)
+	b.got()
+	b.send(duplex.Resume, 1, block(":call", fmt.Sprintf("%032x", 2), ":ticket", p.ticket, ":epoch", "2", ":got", "0", ":received", "0"))
+	b.want("1 RESUMED :state: ended, :got: 1, :received: 0", "1 CREDIT 0+65536 got 1", "1 END grpc-status: 0")
+	b.credit(1, 600, duplex.GotEnd)
+	calls[1].WaitDone(t)
+	if n := clock.pending(); n != 1 { // PING of b
+		t.Errorf("%d timers", n)
+	}
+	b.cut()
+}
+
+// TestResumedWhileItExpires has a client come back between the choice of the call that has waited longest and its end.
+func TestResumedWhileItExpires(t *testing.T) {
+	resume := func() {}
+	s, backend, clock := start(t, exchangetest.Script{}, func(o *Options) {
+		o.MaxWaiting = 1
+		o.LimitHit = func(string) { resume() }
+	})
+	a, b := dial(t, s), dial(t, s)
+	b.got()
+	a.send(duplex.Headers, 1, block(":path", "/a.B/C", ":call", id))
+	first := backend.Next(t)
+	a.send(duplex.Headers, 2, block(":path", "/a.B/C", ":call", strings.Repeat("7", 32)))
+	second := backend.Next(t)
+	resume = func() { // of whichever it is
+		b.send(duplex.Resume, 1, block(":call", id, ":ticket", a.ticket, ":epoch", "2", ":got", "0", ":received", "0"))
+		b.send(duplex.Resume, 2, block(":call", strings.Repeat("7", 32), ":ticket", a.ticket, ":epoch", "2", ":got", "0", ":received", "0"))
+	}
+	a.cut()
+	b.want("1 RESUMED :state: live, :got: 1, :received: 0", "1 CREDIT 0+65536 got 1",
+		"2 RESUMED :state: live, :got: 1, :received: 0", "2 CREDIT 0+65536 got 1")
+	clock.pass(10 * time.Second)
+	first.Finish(ok...)
+	second.Finish(ok...)
+	b.want("1 END grpc-status: 0", "2 END grpc-status: 0")
+	b.credit(1, 0, duplex.GotEnd)
+	b.credit(2, 0, duplex.GotEnd)
+	if first.WaitDone(t).Reset || second.WaitDone(t).Reset {
+		t.Error("a call whose client is there has expired")
+	}
+	first.Check(t)
+	second.Check(t)
+}
+
 func TestErrors(t *testing.T) {
 	for name, tt := range map[string]struct {
 		kind duplex.Kind
@@ -456,7 +546,7 @@ func TestErrors(t *testing.T) {
 		"never begun":        {duplex.Data, 9, "x", "PROTOCOL_ERROR: a frame of call 9, which was not begun", ""},
 		"number not higher":  {duplex.Headers, 1, block(":path", "/a.B/C"), "PROTOCOL_ERROR: call 1 was begun before", ""},
 		"not fields":         {duplex.Headers, 2, "what\r\n", "PROTOCOL_ERROR: field block, line 1: there is no colon", ""},
-		"credit":             {duplex.Credit, 1, "short", "PROTOCOL_ERROR: malformed CREDIT", ""},
+		"credit":             {duplex.Credit, 1, "short", "PROTOCOL_ERROR: CREDIT of 5 bytes; it has 13", ""},
 		"too much taken":     {duplex.Credit, 1, string(make([]byte, 7)) + "\x01\x00\x00\x00\x00\x00", "PROTOCOL_ERROR: CREDIT for 1 bytes, and 0 were sent", ""},
 		"END with a payload": {duplex.End, 1, "x", "PROTOCOL_ERROR: END of 1 bytes; it has none", ""},
 		"ping":               {duplex.Ping, 0, "short", "PROTOCOL_ERROR: PING of 5 bytes; it has 8", ""},
@@ -540,8 +630,8 @@ func TestPing(t *testing.T) {
 }
 
 func TestDrain(t *testing.T) {
-	s, backend, _ := start(t, exchangetest.Script{}, nil)
-	busy, idle := dial(t, s), dial(t, s)
+	s, backend, clock := start(t, exchangetest.Script{}, nil)
+	busy, idle, left := dial(t, s), dial(t, s), dial(t, s)
 	busy.send(duplex.Headers, 1, block(":path", "/a.B/C"))
 	q := backend.Next(t)
 	busy.got()
@@ -549,6 +639,10 @@ func TestDrain(t *testing.T) {
 	s.Drain(0)
 	idle.want("0 GOAWAY reason: the gateway is shutting down")
 	busy.want("0 GOAWAY reason: the gateway is shutting down")
+	if left.q.End(nil); left.ended() != "end" {
+		t.Errorf("who has left is waited for: %q", left.ended())
+	}
+	clock.pass(crossingWait)
 	if idle.ended() != "end" || busy.ended() != "" {
 		t.Errorf("idle %q, busy %q", idle.ended(), busy.ended())
 	}
@@ -560,6 +654,35 @@ func TestDrain(t *testing.T) {
 	late := dial(t, s)
 	late.want("0 WELCOME", "0 GOAWAY reason: the gateway is shutting down")
 	late.cut()
+	if n := clock.pending(); n != 0 {
+		t.Errorf("%d timers are left", n)
+	}
+}
+
+// TestCrossingGoAway takes calls that were on their way when GOAWAY was sent, the pipe having none, or none any more.
+func TestCrossingGoAway(t *testing.T) {
+	s, backend, clock := start(t, exchangetest.Script{}, nil)
+	idle, busy := dial(t, s), dial(t, s)
+	busy.send(duplex.Headers, 1, block(":path", "/a.B/C"))
+	q := backend.Next(t)
+	s.Drain(0)
+	q.Finish(ok...)
+	idle.got()
+	busy.got()
+	idle.send(duplex.Headers, 1, block(":path", "/a.B/C"))
+	busy.send(duplex.Headers, 2, block(":path", "/a.B/C"))
+	a, b := backend.Next(t), backend.Next(t)
+	a.Finish(ok...)
+	idle.want("1 END grpc-status: 0")
+	clock.pass(crossingWait)
+	if idle.ended() != "end" || busy.ended() != "" {
+		t.Errorf("idle %q, busy %q", idle.ended(), busy.ended())
+	}
+	b.Finish(ok...)
+	busy.want("2 END grpc-status: 0")
+	if busy.ended() != "end" {
+		t.Errorf("busy %q", busy.ended())
+	}
 }
 
 // TestSession has the calls of a connection on pipes of their own.

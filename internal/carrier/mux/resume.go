@@ -123,13 +123,14 @@ func errField(list []exchange.Field, name string) error {
 	return fmt.Errorf("RESUME: %s is %q", name, exchange.Get(list, name))
 }
 
-// checkTicket says what a ticket is good for.
+// checkTicket says what a ticket is good for. One of this process does not expire: a connection may be older than
+// any ticket would live, and what bounds how long its calls can be asked for is [Options.Detach].
 func (s *Server) checkTicket(text string) (ticket, *gone) {
 	t, ok := s.seal.open(text)
 	switch {
 	case !ok && s.seal.foreign(text, s.instance):
 		return t, goneRestarted // by another key, so not of a gateway that there still is
-	case !ok || !s.o.Now().Before(t.expiry):
+	case !ok || t.instance != s.instance && !s.o.Now().Before(t.expiry):
 		return t, goneTicket
 	case t.node != s.o.Node:
 		return t, &gone{reason: "wrong-node", code: rpc.Unavailable, message: "another gateway has the call", node: t.node}
@@ -190,8 +191,7 @@ func (c *call) attach(a attachment) *gone {
 	stop := c.stopWait
 	c.stopWait = nil
 	if err := c.send.Rewind(a.received); err != nil {
-		c.unlock()
-		c.giveUp(exchange.Cancel)
+		c.giveUpLocked(exchange.Cancel)
 		return goneOffset
 	}
 	state := "live"
@@ -234,6 +234,19 @@ func (c *call) attach(a attachment) *gone {
 		c.s.wait(c)
 	}
 	return nil
+}
+
+// again says whether HEADERS are as good as RESUME: of a call that there was, or may have been. Its client pays for them
+// before anybody is asked who it is.
+func (s *Server) again(name, epoch string) bool {
+	if epoch != "" && epoch != "1" {
+		return true
+	}
+	id, _ := parseID(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, known := s.ids.known[id]
+	return known || s.calls[id] != nil
 }
 
 // register makes a call one that can be resumed, if there is room for it. done says that there is or was such a call
@@ -312,16 +325,15 @@ func (c *call) unregister() {
 	c.s.mu.Unlock()
 }
 
-// expire ends a call whose client did not come back. epoch is that of the call when the wait began; 0
-// is any.
+// expire ends a call whose client did not come back; one that is there is told nothing, so its call goes on. epoch is that
+// of the call when the wait began; 0 is any.
 func (c *call) expire(epoch uint64) {
 	c.mu.Lock()
-	if c.link != nil && epoch != 0 || epoch != 0 && epoch != c.epoch {
+	if c.link != nil || epoch != 0 && epoch != c.epoch {
 		c.mu.Unlock()
 		return
 	}
-	c.mu.Unlock()
-	c.giveUp(exchange.Disconnected)
+	c.giveUpLocked(exchange.Disconnected)
 }
 
 // tombstones are the calls that are over.

@@ -303,3 +303,80 @@ func TestStress(t *testing.T) {
 	all, waiting := s.Calls()
 	t.Errorf("%d calls are left, %d wait", all, waiting)
 }
+
+// endsWithin is a backend whose response ends while the request is told something else, as that of a goroutine of
+// its own may.
+type endsWithin struct{ t *testing.T }
+
+func (e endsWithin) Start(_ *exchange.RequestHead, response exchange.Response) exchange.Request {
+	return &endingRequest{endsWithin: e, response: response}
+}
+
+type endingRequest struct {
+	endsWithin
+	response exchange.Response
+	within   bool
+	done     int
+}
+
+func (q *endingRequest) Begin() {
+	q.response.Head(&exchange.ResponseHead{Status: 200}, false)
+	q.response.Data(make([]byte, 100))
+}
+
+func (q *endingRequest) Data([]byte)          {}
+func (q *endingRequest) End([]exchange.Field) {}
+
+func (q *endingRequest) Credit(int) {
+	q.within = true
+	q.response.End(ok)
+	q.within = false
+}
+
+func (q *endingRequest) Reset(code exchange.Code) {
+	q.within = true
+	q.response.Reset(code, nil)
+	q.within = false
+}
+
+func (q *endingRequest) Done(bool) {
+	if q.done++; q.within || q.done > 1 {
+		q.t.Errorf("Done comes %d times, or is not the last", q.done)
+	}
+}
+
+// TestDoneIsLast has Done come after Credit and Reset that run when the response ends.
+func TestDoneIsLast(t *testing.T) {
+	for name, end := range map[string]func(p *peer){
+		"credit":    func(p *peer) { p.credit(1, 100, duplex.GotHeaders) },
+		"cancel":    func(p *peer) { p.send(duplex.Cancel, 1, "") },
+		"no credit": func(p *peer) { p.send(duplex.Data, 1, string(make([]byte, duplex.MaxData))) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			requests := make(chan *endingRequest, 1)
+			s := New(Options{Next: keepStarted{endsWithin{t}, requests}})
+			p := dial(t, s)
+			p.send(duplex.Headers, 1, block(":path", "/a.B/C"))
+			q := <-requests
+			for n := 0; n < 5 && q.done == 0; n++ {
+				end(p)
+			}
+			if q.done != 1 {
+				t.Errorf("Done came %d times", q.done)
+			}
+			p.cut()
+		})
+	}
+}
+
+// keepStarted tells of the requests that a backend has.
+type keepStarted struct {
+	endsWithin
+	requests chan *endingRequest
+}
+
+func (k keepStarted) Start(head *exchange.RequestHead, response exchange.Response) exchange.Request {
+	q := k.endsWithin.Start(head, response)
+	k.requests <- q.(*endingRequest)
+	return q
+}
