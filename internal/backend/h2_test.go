@@ -30,10 +30,11 @@ type h2Server struct {
 	note func(path string)
 	hits atomic.Int64
 
-	mu    sync.Mutex
-	l     net.Listener
-	conns map[*h2.Conn]struct{}
-	wg    sync.WaitGroup
+	mu       sync.Mutex
+	l        net.Listener
+	accepted chan struct{} // closed when l accepts no more
+	conns    map[*h2.Conn]struct{}
+	wg       sync.WaitGroup
 }
 
 func (s *h2Server) start() {
@@ -43,7 +44,10 @@ func (s *h2Server) start() {
 		return
 	}
 	s.addr, s.l = l.Addr().String(), l
+	accepted := make(chan struct{})
+	s.accepted = accepted
 	s.wg.Go(func() {
+		defer close(accepted)
 		for {
 			nc, err := l.Accept()
 			if err != nil {
@@ -76,6 +80,7 @@ func (s *h2Server) each(do func(c *h2.Conn)) (n int) {
 // restart ends the server as a well-behaved one does, and starts it again.
 func (s *h2Server) restart() {
 	s.l.Close()
+	<-s.accepted // one that it had accepted is drained too
 	s.each((*h2.Conn).Drain)
 	s.wg.Wait()
 	s.start()

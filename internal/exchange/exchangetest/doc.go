@@ -13,7 +13,7 @@ import (
 )
 
 // Timeout bounds every wait of this package.
-const Timeout = 10 * time.Second
+const Timeout = 30 * time.Second
 
 // log is what both fakes share: a lock, a change to wait for, and broken rules.
 type log struct {
