@@ -99,7 +99,7 @@ func (k *call) start(ctx context.Context) {
 	case c.closed:
 		k.finish(status.New(codes.Canceled, "the client is closed"))
 		return
-	case k.failFast && c.failing != nil:
+	case k.failFast && c.failing != nil && !c.usable() && now().Before(c.retryAt):
 		k.finish(c.unavailable())
 		return
 	}

@@ -30,11 +30,11 @@ type Client struct {
 	waiting  []*call // without a connection: new ones and those that lost theirs
 	tell     []*call // that are over, of which the next connection tells the gateway
 	dialing  bool
-	failing  error         // why the last attempt failed, while the next one is waited for
-	failures int           // attempts in a row that led to nothing
-	carrier  int           // which one is next
-	kick     chan struct{} // ends the wait for the next attempt
-	serial   int           // of connections
+	failing  error     // why the last attempt failed
+	retryAt  time.Time // until when calls that do not wait are told so, and none is made
+	failures int       // attempts in a row that led to nothing
+	carrier  int       // which one is next
+	serial   int       // of connections
 }
 
 var _ grpc.ClientConnInterface = (*Client)(nil)
@@ -46,7 +46,7 @@ func New(target string, cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, target: t, kick: make(chan struct{}, 1)}
+	c := &Client{cfg: cfg, target: t}
 	c.target.Header = http.Header.Clone(cfg.Header)
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	return c, nil

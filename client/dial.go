@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
@@ -26,6 +27,9 @@ func (c *Client) connect() {
 			return
 		}
 		wait := c.delay()
+		if c.failing != nil { // some of it may have passed with nobody waiting
+			wait = time.Until(c.retryAt)
+		}
 		c.unlock()
 		if wait > 0 {
 			c.sleep(wait)
@@ -50,7 +54,6 @@ func (c *Client) sleep(d time.Duration) {
 	defer t.Stop()
 	select {
 	case <-t.C:
-	case <-c.kick:
 	case <-c.ctx.Done():
 	}
 }
@@ -97,13 +100,18 @@ func (c *Client) try() {
 	}
 	c.mu.Lock()
 	c.failures++
-	c.failing = all
+	c.failing, c.retryAt = all, now().Add(c.delay())
 	for _, k := range append([]*call(nil), c.waiting...) {
-		if k.failFast && k.epoch == 0 {
+		if k.failFast && k.epoch == 0 && !c.usable() {
 			k.finish(c.unavailable())
 		}
 	}
 	c.unlock()
+}
+
+// usable says whether there is a connection for new calls, though it may have no room now.
+func (c *Client) usable() bool {
+	return slices.ContainsFunc(c.conns, func(n *conn) bool { return !n.draining })
 }
 
 // unavailable is what a call gets that does not wait for a gateway that can't be reached.
