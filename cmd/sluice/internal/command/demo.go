@@ -13,7 +13,7 @@ func (a *app) demo() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo [flags]",
 		Short: "Serve in front of a built-in gRPC server, to try things out",
-		Long:  "Serve in front of a built-in gRPC server: " + demo.Service + ", with one method of each kind,\nreflection and health, and a page that makes calls from a browser. The flags are those of serve. Without\nflags about TLS there is a listener with TLS and HTTP/3 too, at :8443 if that is free, whose certificates are made and not kept.",
+		Long:  "Serve in front of a built-in gRPC server: " + demo.Service + ", with one method of each kind,\nreflection and health, and a page that makes calls from a browser. The flags are those of serve. Without\nflags about TLS there is a listener with TLS and HTTP/3 too, at :8443 if that is free, whose certificates are those\nthat --tls-dev keeps, or else made and not kept.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usagef("the demo brings its own server: for yours write `sluice serve %s`", args[0])

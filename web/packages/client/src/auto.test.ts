@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 import "./auto.js"; // so that it does not take time when it is wanted
 import type { Carrier } from "./carrier.js";
-import type { Form } from "./frames.js";
+import { encodeFields } from "./fields.js";
+import { encodeFrame, type Form, Kind } from "./frames.js";
 import { connect, type SessionOptions } from "./session.js";
 import { Code, type Status } from "./status.js";
 import { createTestServer, type Service } from "./testing.js";
@@ -31,8 +32,11 @@ const echo: Service = {
 /** What a gateway says. */
 const listed = { version: 1, carriers: ["websocket", "webtransport", "duplex"].map((name) => ({ name, url: "/x" })) };
 
-/** A Network is what a carrier meets: it works, refuses, never answers, or lets nothing through once it is open. */
-type Network = "works" | "refuses" | "hole" | "mute";
+/**
+ * A Network is what a carrier meets: it works, leads to a server of its own, refuses, never answers, lets nothing through once it is
+ * open, or no answers to pings.
+ */
+type Network = "works" | "apart" | "refuses" | "hole" | "mute" | "chatty";
 
 function rig(networks: Record<string, Network>, options: Partial<SessionOptions> & { discovery?: unknown } = {}) {
 	const { discovery = listed, ...rest } = options;
@@ -52,7 +56,13 @@ function rig(networks: Record<string, Network>, options: Partial<SessionOptions>
 				if (networks[name] === "hole") return new Promise(() => {});
 				if (networks[name] === "works") return made.connect(endpoint, events, signal);
 				const connection = await muted.carrier(form, name).connect(endpoint, events, signal);
-				setTimeout(() => (muted.mute = true), 2); // after WELCOME
+				if (networks[name] === "mute") setTimeout(() => (muted.mute = true), 2); // after WELCOME
+				if (networks[name] === "chatty") {
+					muted.pongs = false;
+					const payload = encodeFields(muted.welcome);
+					const welcome = encodeFrame(form, 0, { kind: Kind.welcome, payload });
+					for (let ms = 10; ms < 10_000; ms += 10) setTimeout(() => events.data(welcome), ms);
+				}
 				return connection;
 			},
 		};
@@ -75,7 +85,7 @@ function rig(networks: Record<string, Network>, options: Partial<SessionOptions>
 		},
 		...rest,
 	});
-	return { server, session, events, networks, asked: () => asked };
+	return { server, apart: muted, session, events, networks, asked: () => asked };
 }
 
 test("calls wait for the choice, and none is begun twice", async () => {
@@ -120,6 +130,38 @@ test("what opens and lets nothing through does not win", async () => {
 	session.call({ path });
 	await pass(30);
 	assert.equal(session.carrier, "duplex", "an error elsewhere has it begin at once");
+	session.close();
+});
+
+test("what answers no ping does not win, whatever else it says", async () => {
+	const { session, events } = rig({
+		websocket: "chatty",
+		webtransport: "refuses",
+		duplex: "refuses",
+		"long-poll": "refuses",
+	});
+	session.call({ path });
+	await pass(5100);
+	assert.equal(session.carrier, undefined);
+	assert.ok(events.includes("failed websocket"));
+	session.close();
+});
+
+test("the connection is lost while another one is compared with it: that one wins", async () => {
+	const { session, apart, events, networks } = rig({
+		websocket: "apart",
+		webtransport: "hole",
+		duplex: "refuses",
+		"long-poll": "refuses",
+	});
+	session.call({ path });
+	await pass(59_000);
+	assert.equal(session.carrier, "websocket");
+	networks.webtransport = "works";
+	apart.mute = true;
+	await pass(6000);
+	assert.ok(events.includes("lost"));
+	assert.equal(session.carrier, "webtransport");
 	session.close();
 });
 
@@ -176,6 +218,15 @@ test("headers that can't be had are the reason, and no carrier is blamed", async
 	session.call({ path });
 	await pass(100);
 	assert.equal(session.state.reason, "headers: logged out");
+	assert.deepEqual([...new Set(events)], ["lost"]);
+	session.close();
+});
+
+test("headers that can't be sent are the reason, and no carrier is blamed", async () => {
+	const { session, events } = rig({ websocket: "works" }, { headers: { x: "a\x07b" } });
+	session.call({ path });
+	await pass(100);
+	assert.equal(session.state.reason, "headers: the value of x has a control character");
 	assert.deepEqual([...new Set(events)], ["lost"]);
 	session.close();
 });

@@ -6,7 +6,7 @@ import { type Choice, createChoice, type Step } from "./choice.js";
 import type { Dialer, Dialling } from "./dial.js";
 import { type Discovery, discover } from "./discovery.js";
 import { explain } from "./explain.js";
-import type { Field } from "./fields.js";
+import { encodeFields, type Field } from "./fields.js";
 import type { Link } from "./link.js";
 import { createMemory } from "./memory.js";
 import { messageOf } from "./message-of.js";
@@ -51,7 +51,8 @@ export function createAuto(carriers: readonly Carrier[], session: Dialling): Dia
 		for (const step of steps) {
 			if (step.do === "start") void start(step.candidate);
 			else if (step.do === "stop") stop(step.candidate, step.reason);
-			else if (step.do === "compare") void compare(step.candidate);
+			else if (step.do === "compare")
+				void compare(step.candidate).catch(() => {}); // failed says it
 			else if (step.do === "win") won(step.candidate);
 			else fail(step.reason);
 		}
@@ -73,28 +74,34 @@ export function createAuto(carriers: readonly Carrier[], session: Dialling): Dia
 	const start = async (candidate: number) => {
 		const carrier = carriers[candidate] as Carrier;
 		links.set(candidate, undefined);
-		let fields = hello;
 		try {
-			if (session.current) fields = await session.hello();
+			const fields = session.current ? await session.hello() : hello;
 			if (carrier.name === "webtransport") await Promise.race([asked, pause(discoveryMs)]);
+			if (stopped || !links.has(candidate) || links.get(candidate)) return;
+			const made = session.link(carrier, fields, {
+				open: () => void prove(candidate, made, carrier.connectMs).catch(() => {}), // failed says it
+				lost: (reason) => failed(candidate, made, reason),
+			});
+			links.set(candidate, made);
 		} catch (err) {
-			return failed(candidate, undefined, `headers: ${messageOf(err)}`);
+			failed(candidate, undefined, `headers: ${messageOf(err)}`);
 		}
-		if (stopped || !links.has(candidate) || links.get(candidate)) return;
-		const made = session.link(carrier, fields, {
-			open: () => void ping(candidate, made, carrier.connectMs),
-			lost: (reason) => failed(candidate, made, reason),
-		});
-		links.set(candidate, made);
 	};
 
-	/** ping proves a connection: something on the way may hold back what should come. */
+	/** ping measures a round trip of a candidate, which has nothing else to bring: without an answer in time it fails. */
 	const ping = async (candidate: number, link: Link, ms: number) => {
 		try {
-			await link.ping(ms);
-		} catch {
-			return; // lost says it
+			return await link.ping(ms);
+		} catch (err) {
+			if (links.get(candidate) === link) link.close("cut");
+			failed(candidate, link, `${nameOf(candidate)}: ${messageOf(err)}`);
+			throw err;
 		}
+	};
+
+	/** prove waits for the first answer: something on the way may hold back what should come. */
+	const prove = async (candidate: number, link: Link, ms: number) => {
+		await ping(candidate, link, ms);
 		if (links.get(candidate) === link) perform(choice.answered(candidate, Date.now()));
 	};
 
@@ -102,16 +109,16 @@ export function createAuto(carriers: readonly Carrier[], session: Dialling): Dia
 		const link = links.get(candidate);
 		const current = session.current;
 		if (!link || !current) return;
+		const { connectMs } = carriers[candidate] as Carrier;
 		let [best, currentBest] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
-		try {
-			for (let n = 0; n < comparedPings; n++) {
-				best = Math.min(best, await link.ping((carriers[candidate] as Carrier).connectMs));
-				currentBest = Math.min(currentBest, await current.ping((carriers[candidate] as Carrier).connectMs));
-			}
-		} catch {
-			return; // lost says it
+		for (let n = 0; n < comparedPings; n++) {
+			best = Math.min(best, await ping(candidate, link, connectMs));
+			// It may be busy, which is as bad as being that slow. If it is lost, there is nothing to compare with.
+			currentBest = Math.min(currentBest, await current.ping(connectMs).catch(() => connectMs));
+			if (links.get(candidate) !== link) return;
+			if (session.current !== current) return perform(choice.answered(candidate, Date.now()));
 		}
-		if (links.get(candidate) === link) perform(choice.compared(candidate, best, currentBest, Date.now()));
+		perform(choice.compared(candidate, best, currentBest, Date.now()));
 	};
 
 	const stop = (candidate: number, reason: string) => {
@@ -156,6 +163,7 @@ export function createAuto(carriers: readonly Carrier[], session: Dialling): Dia
 		preparing = true;
 		try {
 			hello = await session.hello();
+			encodeFields(hello); // throws if they can't be sent, whatever the carrier
 		} catch (err) {
 			preparing = false;
 			if (!stopped) session.failed(`headers: ${messageOf(err)}`);

@@ -54,7 +54,7 @@ export function createByteCall(options: ByteCallOptions): { call: ByteCall; pull
 	const queue: Uint8Array[] = [];
 	let at = 0; // of queue
 	let end: Status | undefined;
-	let writers: (() => void)[] = [];
+	const writers: (() => void)[] = [];
 	let reader: (() => void) | undefined;
 	const apart = new WeakSet<Uint8Array>(); // what came in datagrams
 	let unread: ReturnType<typeof setTimeout> | undefined;
@@ -68,25 +68,20 @@ export function createByteCall(options: ByteCallOptions): { call: ByteCall; pull
 		unread = wait ? setTimeout(late, Math.min(unreadMs, 2 ** 31 - 1)) : undefined;
 	};
 
-	const wakeReader = () => {
-		reader?.();
-		reader = undefined;
-	};
-
 	const machine = createCall(options, {
 		headers: (fields) => headers.resolve(headersOf(fields)),
 		data(b) {
 			// A small part of a large piece must not keep all of it.
 			queue.push(b.length * 2 < b.buffer.byteLength ? b.slice() : b);
 			if (!unread) watch();
-			wakeReader();
+			reader?.();
 		},
 		datagram(message) {
 			const b = encodeMessage(message);
 			apart.add(b);
 			queue.push(b);
 			if (!unread) watch();
-			wakeReader();
+			reader?.();
 		},
 		end(s) {
 			end = s;
@@ -94,14 +89,12 @@ export function createByteCall(options: ByteCallOptions): { call: ByteCall; pull
 			headers.resolve(new Headers());
 			status.resolve(s);
 			for (const w of writers.splice(0)) w();
-			wakeReader();
+			reader?.();
 			options.ended();
 		},
 		room() {
 			if (writers.length === 0 || machine.unsent > options.sendBuffer) return;
-			const woken = writers;
-			writers = [];
-			for (const w of woken) w();
+			for (const w of writers.splice(0)) w();
 		},
 	});
 
@@ -165,13 +158,15 @@ export function createByteCall(options: ByteCallOptions): { call: ByteCall; pull
 /** iterate makes an iterable of what next returns until undefined. Leaving a loop early cancels the call. */
 export function iterate<T>(next: () => Promise<T | undefined>, cancel: (message: string) => void): AsyncIterable<T> {
 	let done = false;
+	let last: Promise<unknown> = Promise.resolve();
+	const step = async (): Promise<IteratorResult<T>> => {
+		const value = done ? undefined : await next();
+		if (value !== undefined) return { done: false, value };
+		done = true;
+		return { done: true, value: undefined };
+	};
 	const iterator: AsyncIterator<T> = {
-		async next() {
-			const value = done ? undefined : await next();
-			if (value !== undefined) return { done: false, value };
-			done = true;
-			return { done: true, value: undefined };
-		},
+		next: () => (last = last.then(step, step)), // one after the other, also for who does not wait
 		async return() {
 			done = true;
 			cancel("the client has stopped reading");

@@ -4,7 +4,18 @@
 import type { Lossy } from "./datagrams.js";
 import { encodeFields, type Field, parseFields } from "./fields.js";
 import { createReceiver, createSender } from "./flow.js";
-import { decodeCredit, encodeCredit, type Frame, Kind, kindName, type Mark, maxData, ProtocolError } from "./frames.js";
+import {
+	decodeCredit,
+	encodeCredit,
+	type Frame,
+	Kind,
+	kindName,
+	type Mark,
+	maxData,
+	maxFrame,
+	ProtocolError,
+} from "./frames.js";
+import { messageOf } from "./message-of.js";
 import { createScanner, prefixLength } from "./messages.js";
 import { Code, type Status, StatusError, statusOf, statusOfFields } from "./status.js";
 
@@ -56,8 +67,6 @@ export interface DatagramOutlet {
 
 /** A ClientCall is the state of a call. */
 export interface ClientCall {
-	readonly path: string;
-
 	/** write sends bytes of messages, which must not change afterwards. */
 	write(b: Uint8Array): void;
 	/** closeSend half-closes. */
@@ -81,9 +90,9 @@ export interface ClientCall {
 	next(): Frame | undefined;
 	/** settle sends a CREDIT for what was taken. */
 	settle(): void;
+	/** hear has the call go on as if something of it had come back: HEADERS are not sent again. */
+	hear(): void;
 
-	/** ended says whether the application was told of the end. */
-	readonly ended: boolean;
 	/** over says whether the pipe is not needed any more: the call has ended and the server knows. */
 	readonly over: boolean;
 	/** cancelled says whether it was ended by cancel. */
@@ -92,8 +101,6 @@ export interface ClientCall {
 	readonly lossy: Lossy | undefined;
 	/** begun says whether the server may know the call. */
 	readonly begun: boolean;
-	/** heard says whether something of the call has come back. */
-	readonly heard: boolean;
 	/** movable says whether it can go on elsewhere. */
 	readonly movable: boolean;
 	/** unsent is how many bytes wait to be sent for the first time. */
@@ -113,7 +120,7 @@ export function createCall(options: CallOptions, events: CallEvents): ClientCall
 	let ticket: string | undefined;
 	let epoch = 0;
 	let begun = false; // HEADERS may have left
-	let heard = false; // something came back
+	let heard = false; // something came back, or may have
 	let got: Mark = 0;
 	let closed = false; // half-closed by the application
 	let ended = false;
@@ -129,7 +136,7 @@ export function createCall(options: CallOptions, events: CallEvents): ClientCall
 
 	// Of the pipe that the call is on.
 	let outlet: Outlet | undefined;
-	let more: readonly Field[] = [];
+	let told: readonly Field[] = []; // metadata that the opening says
 	let opening: Opening = "fresh";
 	let opened = false;
 	let live = false; // may send more than the opening
@@ -156,25 +163,21 @@ export function createCall(options: CallOptions, events: CallEvents): ClientCall
 	const open = (): Frame => {
 		opened = true;
 		epoch++;
-		const ours: Field[] = [];
-		const ask = () => {
-			// A call that began without could have none later.
-			if (lossy) ours.push([":datagrams", `${outlet?.datagrams?.number ?? 1}`]);
-			if (lossy?.late) ours.push([":datagrams-late", "deliver"]);
-		};
-		if (opening === "resume") {
-			ours.push([":call", id ?? ""], [":ticket", ticket ?? ""], [":epoch", `${epoch}`]);
-			ours.push([":got", `${got}`], [":received", `${receiver.received}`]);
-			ask();
-			return { kind: Kind.resume, payload: encodeFields([...ours, ...fields, ...more]) };
+		const list: Field[] = [];
+		const resuming = opening === "resume";
+		if (resuming) list.push([":got", `${got}`], [":received", `${receiver.received}`]);
+		else {
+			live = begun = true;
+			list.push([":path", path]);
 		}
-		live = true;
-		begun = true;
-		ours.push([":path", path]);
-		if (id !== undefined) ours.push([":call", id]);
-		if (opening === "again") ours.push([":ticket", ticket ?? ""], [":epoch", `${epoch}`]);
-		ask();
-		return { kind: Kind.headers, payload: encodeFields([...ours, ...fields, ...more]) };
+		if (id !== undefined) list.push([":call", id]);
+		if (opening !== "fresh") list.push([":ticket", ticket ?? ""], [":epoch", `${epoch}`]);
+		// A call that began without could have none later.
+		if (lossy) list.push([":datagrams", `${outlet?.datagrams?.number ?? 1}`]);
+		if (lossy?.late) list.push([":datagrams-late", "deliver"]);
+		const payload = encodeFields([...list, ...told]);
+		if (payload.length > maxFrame) throw new TypeError("the metadata is too long");
+		return { kind: resuming ? Kind.resume : Kind.headers, payload };
 	};
 
 	const resumed = (list: Field[]) => {
@@ -258,7 +261,13 @@ export function createCall(options: CallOptions, events: CallEvents): ClientCall
 		if (!outlet || over) return undefined;
 		if (!opened) {
 			if (cancelled) opening = "resume"; // a server that has not seen the call must not begin it now
-			return open();
+			try {
+				return open();
+			} catch (err) {
+				cancel(statusOf(Code.internal, messageOf(err)));
+				over = true; // nothing has left
+				return undefined;
+			}
 		}
 		if (cancelled) {
 			over = true;
@@ -283,7 +292,6 @@ export function createCall(options: CallOptions, events: CallEvents): ClientCall
 	};
 
 	return {
-		path,
 		write(b) {
 			if (closed) throw new TypeError("the call is half-closed");
 			if (ended || (agreed && !written.inside && outlet?.datagrams?.offer(b))) return;
@@ -315,7 +323,7 @@ export function createCall(options: CallOptions, events: CallEvents): ClientCall
 				if (ticket === undefined) id = undefined; // this server resumes nothing
 			}
 			outlet = newOutlet;
-			more = newFields;
+			told = [...fields, ...newFields.filter(([name]) => !fields.some(([own]) => own === name))];
 			opening = !begun ? "fresh" : heard || cancelled ? "resume" : "again";
 			opened = live = credit = endSent = agreed = settled = false;
 			if (opening === "again") sender.rewind(0);
@@ -350,8 +358,8 @@ export function createCall(options: CallOptions, events: CallEvents): ClientCall
 			credit = true;
 			wake();
 		},
-		get ended() {
-			return ended;
+		hear() {
+			heard = true;
 		},
 		get over() {
 			return over;
@@ -362,9 +370,6 @@ export function createCall(options: CallOptions, events: CallEvents): ClientCall
 		lossy,
 		get begun() {
 			return begun;
-		},
-		get heard() {
-			return heard;
 		},
 		get movable() {
 			return !over && (id !== undefined || !begun);

@@ -153,6 +153,24 @@ test("abort, deadline and messages that fail cancel the call", () =>
 		assert.ok(server.calls.length >= 2, "what was late may not have begun");
 	}));
 
+test("abort and deadline of a call by fetch don't wait for headers", { timeout: 10_000 }, () =>
+	rig(
+		{},
+		async (_, transport) => {
+			const client = createClient(echoService, transport);
+			const awake = setInterval(() => {}, 1000); // Connect's timers don't keep Node running
+			const abort = new AbortController();
+			const aborted = assert.rejects(client.unary({}, { signal: abort.signal }), { code: Code.Canceled });
+			setTimeout(() => abort.abort(), 20);
+			await aborted;
+			await assert.rejects(client.unary({}, { timeoutMs: 20 }), { code: Code.DeadlineExceeded });
+			await assert.rejects(client.unary({}, { signal: abort.signal }), { code: Code.Canceled });
+			clearInterval(awake);
+		},
+		{ unary: "fetch", headers: () => new Promise(() => {}) },
+	),
+);
+
 /** until waits for something that happens by itself. */
 async function until(what: string, good: () => boolean): Promise<void> {
 	for (const end = Date.now() + 20_000; !good(); await new Promise((resolve) => setTimeout(resolve, 5)))

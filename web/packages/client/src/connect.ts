@@ -2,7 +2,7 @@
 // a session brings bytes both ways, which is all that gRPC needs.
 
 import { createContextKey, type ContextKey, type Interceptor, type Transport } from "@connectrpc/connect";
-import type { CommonTransportOptions, UniversalClientFn } from "@connectrpc/connect/protocol";
+import type { CommonTransportOptions, UniversalClientFn, UniversalClientRequest } from "@connectrpc/connect/protocol";
 import { createTransport, validateTrailer } from "@connectrpc/connect/protocol-grpc-web";
 import type { ByteCall } from "./bytes.js";
 import type { Bytes } from "./carrier.js";
@@ -73,9 +73,8 @@ export function createSluiceTransport(options: SluiceTransportOptions): SluiceTr
 		compressMinBytes: 1024,
 		readMaxBytes: options.maxMessageBytes ?? 4_194_304,
 		writeMaxBytes: 0xffffffff,
-		...options,
+		...(options as SluiceTransportOptions & { baseUrl: string }), // it may be a URL as well
 		interceptors,
-		baseUrl: `${options.baseUrl}`.replace(/\/$/, ""),
 	};
 	const ways: Record<Way, Transport> = {
 		session: createTransport({ ...common, httpClient: createSessionClient(session) }),
@@ -114,10 +113,8 @@ const datagramsField = "sluice-datagrams";
  *
  *     client.moves(positions, { contextValues: createContextValues().set(datagrams, true) });
  */
-export const datagrams: ContextKey<CallInit["datagrams"]> = /* @__PURE__ */ createContextKey<CallInit["datagrams"]>(
-	undefined,
-	{ description: "datagrams" },
-);
+export const datagrams: ContextKey<CallInit["datagrams"]> =
+	/* @__PURE__ */ createContextKey<CallInit["datagrams"]>(undefined);
 
 /**
  * createSessionClient makes what looks like an HTTP client to Connect, whose calls go on the session. What comes is given as gRPC-Web, which
@@ -128,17 +125,17 @@ function createSessionClient(session: Session): UniversalClientFn {
 	const forgotten = new FinalizationRegistry<ByteCall>((call) => call.cancel("forgotten"));
 
 	return async ({ url, header, body, signal }) => {
-		const path = /\/[^/]+\/[^/]+$/.exec(new URL(url).pathname)?.[0] ?? "";
+		const path = /\/[^/]+\/[^/]+$/.exec(url)?.[0] ?? "";
 		const headers = metadataOf(header);
 		if (header.get("content-type")?.endsWith("+json")) headers.set("content-type", "application/grpc+json");
 		const wanted = headers.get(datagramsField);
 		headers.delete(datagramsField);
 		// The deadline is in grpc-timeout already, and Connect's signal is aborted when it is over. It is also aborted after
 		// a call that went well, which changes nothing.
-		const call = session.open({ path, headers, signal, datagrams: wanted === "late" ? wanted : wanted === "true" });
+		const call = session.open({ path, headers, signal, datagrams: wanted === "late" ? wanted : !!wanted });
 		let failure: unknown; // of the application's messages
 		void sendAll(call, body ?? []).catch((err) => {
-			failure = err ?? new Error();
+			failure = err || new Error();
 			call.cancel("the client's messages failed");
 		});
 		const answered = await call.headers;
@@ -149,7 +146,7 @@ function createSessionClient(session: Session): UniversalClientFn {
 			} catch {
 				// status says it
 			}
-			if (failure !== undefined) throw failure;
+			if (failure) throw failure;
 			const status = await call.status;
 			const trailer = setStatus(new Headers(), status);
 			// Connect makes an error of it. In a frame, it would be taken for the rest of a message that was cut off.
@@ -164,15 +161,26 @@ function createSessionClient(session: Session): UniversalClientFn {
 
 /** createWholeClient makes an HTTP client of fetch. Requests go as a whole: few browsers can stream them. */
 function createWholeClient({ fetch, headers }: SluiceTransportOptions): UniversalClientFn {
-	return async ({ url, method, header, body, signal }) => {
-		const all = new Headers(typeof headers === "function" ? await headers() : headers);
+	// Connect always gives a signal, which is aborted at the deadline too.
+	return (async ({ url, method, header, body, signal }: UniversalClientRequest & { signal: AbortSignal }) => {
+		if (signal.aborted) throw signal.reason;
+		const all = new Headers(
+			typeof headers === "function"
+				? await Promise.race([
+						new Promise<never>((_, reject) => {
+							signal.addEventListener("abort", () => reject(signal.reason));
+						}),
+						headers(),
+					])
+				: headers,
+		);
 		header.forEach((value, name) => all.set(name, value));
 		const parts: Uint8Array[] = [];
 		for await (const b of body ?? []) parts.push(b);
-		const init: RequestInit = { method, headers: all, body: concat(parts) as Bytes, signal: signal ?? null };
+		const init: RequestInit = { method, headers: all, body: concat(parts) as Bytes, signal };
 		const answer = await (fetch ?? globalThis.fetch)(url, init);
 		return { status: answer.status, header: answer.headers, body: read(answer.body), trailer: new Headers() };
-	};
+	}) as UniversalClientFn;
 }
 
 /** read has the bytes of a stream, which is not iterable in every browser. Leaving early cancels it. */

@@ -22,8 +22,8 @@ export interface ControlEvents {
 	say(frame: Frame): void;
 	/** The first WELCOME has come. */
 	open(): void;
-	/** The server takes no new calls, and ends those that run after so many milliseconds, if it says. */
-	goaway(reason: string, grace: number | undefined): void;
+	/** The server takes no new calls. */
+	goaway(reason: string): void;
 	/** Nothing was heard for too long. */
 	silent(reason: string): void;
 }
@@ -35,7 +35,7 @@ export interface Control {
 	heard(): void;
 	/** receive takes a frame. What it throws ends the connection. */
 	receive(frame: Frame): void;
-	/** ping measures a round trip in milliseconds. Without an answer in time the connection is silent. */
+	/** ping measures a round trip in milliseconds. If nothing comes in that time, the connection is silent. */
 	ping(timeoutMs: number): Promise<number>;
 	stop(): void;
 }
@@ -96,10 +96,8 @@ export function createControl(events: ControlEvents): Control {
 					for (const answer of answered) answer();
 					return;
 				}
-				case Kind.goaway: {
-					const value = new Map(parseFields(payload));
-					return events.goaway(value.get("reason") ?? "", number(value.get("grace")));
-				}
+				case Kind.goaway:
+					return events.goaway(new Map(parseFields(payload)).get("reason") ?? "");
 				default:
 					throw new ProtocolError(`${kindName(kind)} is none of the server's`);
 			}
@@ -107,10 +105,12 @@ export function createControl(events: ControlEvents): Control {
 		ping(timeoutMs) {
 			return new Promise((resolve, reject) => {
 				const since = performance.now();
+				const before = heardAt;
 				const late = setTimeout(() => {
 					const reason = `no answer to a ping in ${timeoutMs} ms`;
 					reject(new Error(reason));
-					if (!stopped) events.silent(reason);
+					// What comes may only be slow, with the answer behind it.
+					if (!stopped && heardAt === before) events.silent(reason);
 				}, timeoutMs);
 				probes.push(() => {
 					clearTimeout(late);

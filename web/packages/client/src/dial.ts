@@ -27,7 +27,7 @@ export interface Dialling {
 	readonly fetch: typeof fetch | undefined;
 	/** hello says what HELLO says on a connection that is made now. */
 	hello(): Promise<Field[]>;
-	/** link begins a connection. Open and lost are told until won. */
+	/** link begins a connection. Open and lost are told until won. It throws if the fields can't be sent. */
 	link(carrier: Carrier, hello: readonly Field[], events: LinkTold): Link;
 	/** won hands a connection over, which takes the place of the one that there is. */
 	won(link: Link): void;

@@ -8,6 +8,8 @@ export interface DiscoveredCarrier {
 	readonly name: string;
 	readonly protocol: string;
 	readonly url: URL;
+	/** Where tickets are given, which stand for cookies: docs/protocols/tickets.md. */
+	readonly ticket?: URL;
 	/** Hashes of certificates, if the gateway's is not of a public authority. */
 	readonly certificates: readonly { readonly algorithm: string; readonly value: Bytes }[];
 }
@@ -57,6 +59,7 @@ export async function discover(
 			name: c.name,
 			protocol: String(c.protocol ?? ""),
 			url: new URL(c.url, url),
+			...(typeof c.ticket === "string" && { ticket: new URL(c.ticket, url) }),
 			certificates,
 		});
 	}

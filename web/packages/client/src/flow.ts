@@ -15,8 +15,6 @@ export interface Sender {
 	rewind(received: number): void;
 	/** free drops everything that is kept. */
 	free(): void;
-	/** pending says whether next would return something. */
-	readonly pending: boolean;
 	/** unsent is how many bytes were never sent. */
 	readonly unsent: number;
 	/** drained says whether everything written was sent on this pipe. */
@@ -101,9 +99,6 @@ export function createSender(keep: boolean): Sender {
 			sent = end;
 			index = 0;
 			offset = 0;
-		},
-		get pending() {
-			return sent < Math.min(end, limit);
 		},
 		get unsent() {
 			return end - Math.max(high, base);

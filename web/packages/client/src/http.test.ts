@@ -153,6 +153,25 @@ test("duplex: an upload without an answer is sent again, the same", async () => 
 	assert.deepEqual([waiting("POST"), closed], [[], []]);
 });
 
+test("duplex: a 503 to an upload is tried again if the server says what it has taken", async () => {
+	for (const [fields, again] of [
+		[{ "sluice-taken": "0" }, true],
+		[{}, false],
+	] as const) {
+		const { connection, waiting, closed } = await opened(createDuplex);
+		const { write } = connection().pipe ?? assert.fail();
+		void write(bytes(1, 2, 3));
+		await pass(1);
+		waiting("POST")[0]?.answer(503, "no memory", fields);
+		await pass(100);
+		assert.deepEqual(
+			waiting("POST").map((a) => [a.headers["sluice-offset"], a.body]),
+			again ? [["0", bytes(1, 2, 3)]] : [],
+		);
+		assert.deepEqual(closed, again ? [] : ["an upload was refused with 503: no memory"]);
+	}
+});
+
 test("duplex: an upload that is refused, and one that never gets through, end the session", async () => {
 	for (const answer of ["refuse", "fail"]) {
 		const { connection, waiting, closed, asked } = await opened(createDuplex);
@@ -185,6 +204,34 @@ test("duplex: writers wait while uploads do", async () => {
 	waiting("POST")[0]?.answer(204);
 	await pass(10);
 	assert.ok(written > 6);
+});
+
+test("duplex: a large write goes in uploads that reach no further than 256 KiB, and waits for the last of them", async () => {
+	const { connection, waiting } = await opened(createDuplex);
+	const { write } = connection().pipe ?? assert.fail();
+	const sent = new Uint8Array(1_000_000).map((_, i) => i >> 12);
+	const got = new Uint8Array(sent.length);
+	let written = 0;
+	void write(bytes(sent[0] as number))
+		.then(() => write(sent.subarray(1)))
+		.then(() => written++);
+	await pass(1);
+	let taken = 0;
+	for (let uploads = waiting("POST"); uploads[0]; uploads = waiting("POST")) {
+		for (const { body, headers } of uploads) {
+			assert.ok(body instanceof Uint8Array);
+			const at = Number(headers["sluice-offset"]);
+			got.set(body, at);
+			assert.ok(at + body.length <= taken + 262_144, `${at + body.length - taken} bytes ahead`);
+			assert.ok(written === 0 || sent.length - taken <= 262_144, "the write has waited");
+		}
+		taken += (uploads[0].body as Uint8Array).length;
+		uploads[0].answer(204);
+		await pass(1);
+	}
+	assert.equal(taken, sent.length);
+	assert.deepEqual(got, sent);
+	assert.equal(written, 1);
 });
 
 test("duplex: refused, and answers that are kept until they are whole", async () => {

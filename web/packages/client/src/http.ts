@@ -131,8 +131,9 @@ export function createUploader(requester: Requester, lost: (reason: string) => v
 			try {
 				const response = await requester.request("POST", { "sluice-offset": `${at}` }, { body });
 				if (response.ok) return;
-				if (response.status !== 409 || tries === uploadTries)
-					return fail(`an upload was refused with ${await reasonOf(response)}`);
+				// A 503 of the server itself, which has no memory, tells what was taken; another one is of something on the way.
+				const later = response.status === 409 || (response.status === 503 && response.headers.has("sluice-taken"));
+				if (!later || tries === uploadTries) return fail(`an upload was refused with ${await reasonOf(response)}`);
 			} catch (err) {
 				if (failed) return;
 				if (tries === uploadTries) return fail(`an upload failed: ${messageOf(err)}`);
@@ -170,7 +171,8 @@ export function createUploader(requester: Requester, lost: (reason: string) => v
 	return {
 		async write(b) {
 			if (failed) throw failed;
-			queue.push(b);
+			// In pieces: what is sent beside a larger upload would begin too far ahead of what was taken, and be refused.
+			for (let at = 0; at < b.length; at += maxUploadBytes) queue.push(b.subarray(at, at + maxUploadBytes));
 			queued += b.length;
 			pump();
 			while (queued > queuedBytes && !failed) await new Promise<void>((resolve) => waiters.push(resolve));

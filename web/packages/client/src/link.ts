@@ -24,7 +24,7 @@ export interface LinkEvents {
 	/** WELCOME has come: calls can be attached. */
 	open(): void;
 	/** The server wants new calls elsewhere. */
-	goaway(reason: string, grace: number | undefined): void;
+	goaway(reason: string): void;
 	/** A call is over, and there is room for another one. */
 	released(): void;
 	/** A call has lost its pipe, and the link lives. */
@@ -37,18 +37,16 @@ export interface LinkEvents {
 /** A Link is a connection with its calls. */
 export interface Link {
 	readonly carrier: string;
-	/** What the server said last, once the link is open. */
-	readonly welcome: Welcome | undefined;
+	/** What the server said last. There is none until the link is open. */
+	readonly welcome: Welcome;
 	/** The last round trip that was measured. */
 	readonly roundTripMs: number | undefined;
-	/** Whether calls can have datagrams. */
-	readonly datagrams: boolean;
 	/** How many calls there are. */
 	readonly size: number;
 	attach(call: ClientCall): void;
 	/** take takes those calls from the link that can go on elsewhere. */
 	take(which: (call: ClientCall) => boolean): ClientCall[];
-	/** ping measures a round trip in milliseconds. Without an answer in time the link is lost. */
+	/** ping measures a round trip in milliseconds. If nothing comes in that time, the link is lost. */
 	ping(timeoutMs: number): Promise<number>;
 	/** close ends the link without an event, and returns the calls that were on it. */
 	close(how: Ending, reason?: string): ClientCall[];
@@ -58,14 +56,14 @@ export interface Link {
 export interface Shell {
 	readonly hello: readonly Field[];
 	readonly ticket: string | undefined;
-	/** heard says that bytes came. */
-	heard(): void;
 	/** receive takes a frame of the connection. */
 	receive(frame: Frame): void;
 	/** owe lets a call settle in a while. */
 	owe(call: ClientCall): void;
-	/** guard runs what may find that the server broke the protocol. */
-	guard(f: () => void): void;
+	/** hear says that bytes came, and takes them by what may find that the server broke the protocol. */
+	hear(take: (b: Uint8Array) => void, b: Uint8Array): void;
+	/** failed ends the link, because of an error of ours. */
+	failed(err: unknown): void;
 	trace(direction: "up" | "down", call: number, frame: Frame): void;
 	readonly events: Pick<LinkEvents, "released" | "detached">;
 }
@@ -87,7 +85,7 @@ export interface Calls {
 /** owedMs is how long a call that can be resumed may wait with a CREDIT. */
 const owedMs = 200;
 
-/** createLink connects. Whatever happens before the event open ends in lost. */
+/** createLink connects, or throws if the fields can't be sent. Whatever happens before the event open ends in lost. */
 export function createLink(carrier: Carrier, endpoint: URL, hello: readonly Field[], events: LinkEvents): Link {
 	const abort = new AbortController();
 	const owing = new Set<ClientCall>();
@@ -102,9 +100,9 @@ export function createLink(carrier: Carrier, endpoint: URL, hello: readonly Fiel
 		clearTimeout(owedTimer);
 		clearTimeout(late);
 		control.stop();
+		connection?.close(how, reason); // first: take gives up the pipes, as if the calls went on
 		const left = calls.take(() => true);
 		calls.stop();
-		connection?.close(how, reason);
 		abort.abort();
 		return left;
 	};
@@ -112,6 +110,7 @@ export function createLink(carrier: Carrier, endpoint: URL, hello: readonly Fiel
 	const lost = (reason: string) => {
 		if (!dead) events.lost(`${carrier.name}: ${reason}`, close("cut", reason));
 	};
+	const failed = (err: unknown) => lost(messageOf(err));
 
 	const settle = () => {
 		owedTimer = undefined;
@@ -139,7 +138,6 @@ export function createLink(carrier: Carrier, endpoint: URL, hello: readonly Fiel
 		get ticket() {
 			return control.welcome?.ticket;
 		},
-		heard: control.heard,
 		receive(frame) {
 			shell.trace("down", 0, frame);
 			control.receive(frame);
@@ -148,15 +146,17 @@ export function createLink(carrier: Carrier, endpoint: URL, hello: readonly Fiel
 			owing.add(call);
 			owedTimer ??= setTimeout(settle, owedMs);
 		},
-		guard(f) {
+		hear(take, b) {
 			if (dead) return;
+			control.heard();
 			try {
-				f();
+				take(b);
 			} catch (err) {
 				if (!(err instanceof ProtocolError)) throw err;
 				lost(`the server broke the protocol: ${err.message}`);
 			}
 		},
+		failed,
 		trace(direction, call, { kind, payload }) {
 			events.trace?.({ direction, carrier: carrier.name, call, kind: kindName(kind), payload });
 		},
@@ -165,16 +165,13 @@ export function createLink(carrier: Carrier, endpoint: URL, hello: readonly Fiel
 	const calls = carrier.calls(shell);
 	const late = setTimeout(() => lost(`no answer in ${carrier.connectMs} ms`), carrier.connectMs);
 
-	const data = (b: Uint8Array) => {
-		shell.heard();
-		shell.guard(() => calls.data(b));
-	};
+	const data = (b: Uint8Array) => shell.hear(calls.data, b);
 
 	const connect = async () => {
 		try {
 			connection = await carrier.connect(endpoint, { data, closed: lost }, abort.signal);
 		} catch (err) {
-			return lost(messageOf(err));
+			return failed(err);
 		}
 		if (dead) return connection.close("cut");
 		calls.connected(connection);
@@ -185,7 +182,7 @@ export function createLink(carrier: Carrier, endpoint: URL, hello: readonly Fiel
 	return {
 		carrier: carrier.name,
 		get welcome() {
-			return control.welcome;
+			return control.welcome as Welcome;
 		},
 		get size() {
 			return calls.size;
@@ -199,7 +196,6 @@ export function createLink(carrier: Carrier, endpoint: URL, hello: readonly Fiel
 		get roundTripMs() {
 			return roundTripMs;
 		},
-		datagrams: carrier.datagrams === true,
 		close,
 	};
 }

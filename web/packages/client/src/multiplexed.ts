@@ -12,12 +12,17 @@ export function createMultiplexed(shell: Shell): Calls {
 	const calls = new Map<number, ClientCall>();
 	const ready = new Set<number>(); // calls that may have frames, in the order in which they are asked
 	const control: Frame[] = [];
+	if (shell.hello.length > 0) control.push({ kind: Kind.hello, payload: encodeFields(shell.hello) });
 	let last = 0;
 
-	const remove = (n: number) => {
-		if (!calls.delete(n)) return;
-		ready.delete(n);
-		shell.events.released();
+	/** sweep forgets calls that are over, once the last that there is to say of them was written. */
+	const sweep = () => {
+		for (const [n, { over }] of calls) {
+			if (!over) continue;
+			calls.delete(n);
+			ready.delete(n);
+			shell.events.released();
+		}
 	};
 
 	/** next goes round the calls, a frame from each. */
@@ -29,18 +34,16 @@ export function createMultiplexed(shell: Shell): Calls {
 		}
 		for (const n of ready) {
 			ready.delete(n);
-			const call = calls.get(n);
-			const frame = call?.next();
-			if (call?.over) remove(n);
-			else if (frame) ready.add(n);
+			const frame = calls.get(n)?.next();
 			if (!frame) continue;
+			ready.add(n);
 			shell.trace("up", n, frame);
 			return [n, frame];
 		}
 		return undefined;
 	};
 
-	const wire = createWire("multiplexed", next);
+	const wire = createWire("multiplexed", next, shell.failed, sweep);
 
 	const decoder = createDecoder("multiplexed", (n, frame) => {
 		if (frame.kind >= Kind.hello) return shell.receive(frame);
@@ -48,18 +51,14 @@ export function createMultiplexed(shell: Shell): Calls {
 		if (n > last) throw new ProtocolError(`${kindName(frame.kind)} of call ${n}, which was never begun`);
 		const call = calls.get(n);
 		call?.receive(frame);
-		if (call?.over) remove(n);
+		if (call?.over) wire.wake();
 	});
 
 	return {
 		get size() {
 			return calls.size;
 		},
-		connected({ pipe }) {
-			// The first frame is HELLO, if there is one.
-			if (shell.hello.length > 0) control.unshift({ kind: Kind.hello, payload: encodeFields(shell.hello) });
-			wire.attach(pipe as Pipe); // which carriers of this form have
-		},
+		connected: ({ pipe }) => wire.attach(pipe as Pipe), // which carriers of this form have
 		data: decoder.feed,
 		say(frame) {
 			control.push(frame);

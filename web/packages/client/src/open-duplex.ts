@@ -162,8 +162,8 @@ function duplexOf(raw: RawStream, carrier: RawCarrier, signal: AbortSignal | und
 			output = controller;
 		},
 		write(chunk) {
-			if (chunk.length > 0) return raw.write(bytesOf(chunk));
-			return undefined;
+			const b = bytesOf(chunk);
+			return b.length > 0 ? raw.write(b) : undefined;
 		},
 		async close() {
 			await raw.end();

@@ -104,7 +104,8 @@ export async function openRawHttp(endpoint: URL, options: HttpOptions, signal: A
 		},
 		write(b: Bytes) {
 			written += b.length;
-			return orFailed(uploader.write(b));
+			// A copy, because it may have to be sent again when the caller's buffer has something else in it.
+			return orFailed(uploader.write(b.slice()));
 		},
 		async end() {
 			ending = true;

@@ -375,6 +375,55 @@ test("sse: the signal ends it, whatever it waits for", async () => {
 	assert.equal(asked.length, 0);
 });
 
+test("sse: headers that can't be had are waited for, but not at first", async () => {
+	const refused = () => Promise.reject(new TypeError("no token"));
+	const first = follow({ headers: refused });
+	await settle();
+	failed(first.state.error, Code.unavailable, /headers: no token/);
+	assert.deepEqual([first.asked.length, first.reconnects.length], [0, 0]);
+
+	let headers: () => Promise<HeadersInit> = async () => ({ authorization: "first" });
+	const later = follow({ headers: () => headers() });
+	await settle();
+	later.last().answer().send("id: 1\ndata: 1\n\n").end();
+	await settle();
+	headers = refused;
+	await later.again();
+	assert.deepEqual([later.state.error, later.asked.length, later.reconnects.length], [undefined, 1, 2]);
+	failed(later.reconnects[1]?.reason, Code.unavailable, /headers: no token/);
+	headers = async () => ({ authorization: "second" });
+	await later.again();
+	assert.equal(later.last().headers.get("authorization"), "second");
+	assert.equal(later.last().headers.get("last-event-id"), "1");
+	later.last().answer().send(eos);
+	await settle();
+	assert.equal(later.state.done, true);
+
+	const signedOut = follow({ headers: () => headers() });
+	await settle();
+	signedOut.last().refuse();
+	headers = () => Promise.reject(new StreamError(Code.unauthenticated, "signed out"));
+	await settle();
+	await signedOut.again();
+	failed(signedOut.state.error, Code.unauthenticated, /signed out/);
+});
+
+test("sse: the signal and leaving don't wait for headers", async () => {
+	const never = () => new Promise<never>(() => {});
+	const abort = new AbortController();
+	const { state, asked } = follow({ headers: never, signal: abort.signal });
+	await settle();
+	abort.abort();
+	await settle();
+	failed(state.error, Code.cancelled, /aborted/);
+	const reader = sse("http://gateway/", { headers: never });
+	const next = reader.next();
+	await settle();
+	await reader.return?.();
+	assert.equal((await next).done, true);
+	assert.equal(asked.length, 0);
+});
+
 test("sse: leaving the loop ends the request, also while a message is awaited", async () => {
 	const g = gateway("text/event-stream");
 	const reader = sse("http://gateway/", { fetch: g.fetch });
@@ -503,6 +552,14 @@ test("ndjson: errors before the first line", async () => {
 	none.last().refuse();
 	await settle();
 	failed(none.state.error, Code.unavailable, /there is no connection/);
+});
+
+test("ndjson: headers that can't be had", async () => {
+	const { asked, fetch } = gateway("application/x-ndjson");
+	const state = collect(ndjson("http://gateway/", { fetch, headers: () => Promise.reject(new TypeError("no token")) }));
+	await settle();
+	failed(state.error, Code.unavailable, /headers: no token/);
+	assert.equal(asked.length, 0);
 });
 
 test("ndjson: a body that streams", async () => {

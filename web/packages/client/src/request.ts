@@ -8,7 +8,10 @@ import { Code } from "./status.js";
 export interface RequestOptions {
 	/** GET if missing, or POST if there is a body. */
 	readonly method?: string | undefined;
-	/** What an EventSource can't send: authorization and the like. A function is asked at each connection, so that a token can be fresh. */
+	/**
+	 * What an EventSource can't send: authorization and the like. A function is asked at each connection, so that a token can be fresh.
+	 * If it rejects there is no connection. That ends the stream at the first one, and later if it is a StreamError other than UNAVAILABLE.
+	 */
 	readonly headers?: HeadersInit | (() => HeadersInit | Promise<HeadersInit>) | undefined;
 	/** The request, for methods that want one. Text is JSON unless a content-type says otherwise. */
 	readonly body?: BodyInit | null | undefined;
@@ -100,7 +103,7 @@ async function initOf(
 	more: Readonly<Record<string, string>>,
 	signal: AbortSignal,
 ): Promise<RequestInit> {
-	const all = new Headers(typeof headers === "function" ? await headers() : headers);
+	const all = await headersOf(headers, signal);
 	if (!all.has("accept")) all.set("accept", accept);
 	if (typeof body === "string" && !all.has("content-type")) all.set("content-type", "application/json");
 	for (const [name, value] of Object.entries(more)) all.set(name, value);
@@ -114,6 +117,24 @@ async function initOf(
 	if (body instanceof ReadableStream) init.duplex = "half"; // the Fetch Standard wants it said
 	if (credentials) init.credentials = credentials;
 	return init;
+}
+
+/** headersOf asks for the headers. If there are none now it throws a StreamError: UNAVAILABLE, unless headers throws one of its own. */
+export async function headersOf(headers: RequestOptions["headers"], signal: AbortSignal): Promise<Headers> {
+	if (typeof headers !== "function") return new Headers(headers);
+	if (signal.aborted) throw cancelled(signal);
+	let stop = () => {};
+	const aborted = new Promise<never>((_, reject) => {
+		stop = () => reject(cancelled(signal));
+	});
+	signal.addEventListener("abort", stop);
+	try {
+		return new Headers(await Promise.race([aborted, headers()]));
+	} catch (err) {
+		throw err instanceof StreamError ? err : brokeOff("headers", err);
+	} finally {
+		signal.removeEventListener("abort", stop);
+	}
 }
 
 /** methodOf is the method of a request: that which is given, or what goes with its body. */
@@ -149,7 +170,10 @@ export function reading<T>(
 			if (left) return { done: true, value: undefined };
 			begun ??= begin();
 			try {
-				if (abort.signal.aborted) throw cancelled(abort.signal); // also where there is more that has come
+				if (abort.signal.aborted) {
+					await begun.return(); // for await calls no return of who has thrown
+					throw cancelled(abort.signal); // also where there is more that has come
+				}
 				const next = await begun.next();
 				if (next.done) over();
 				return next.done ? { done: true, value: undefined } : next;

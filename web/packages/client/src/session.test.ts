@@ -174,6 +174,26 @@ for (const form of ["multiplexed", "call"] as const) {
 		session.close();
 	});
 
+	of("a reader that does not wait for one message before it asks for the next", async () => {
+		const { session } = rig(echo, { form });
+		for (const how of ["messages", "bytes"] as const) {
+			const call = how === "messages" ? session.call({ path }) : undefined;
+			const raw = call ? undefined : session.open({ path });
+			const iterator = (call?.messages ?? raw?.bytes)?.[Symbol.asyncIterator]() ?? assert.fail();
+			const got: unknown[] = [];
+			for (let n = 0; n < 4; n++) void iterator.next().then(({ value }) => got.push(value?.length));
+			await pass(10);
+			for (const text of ["a", "bb"]) {
+				void (call?.send(message(text)) ?? raw?.write(encodeMessage(message(text))));
+				await pass(10);
+			}
+			(call ?? raw)?.closeSend();
+			await pass(10);
+			assert.deepEqual(got, how === "messages" ? [1, 2, undefined, undefined] : [6, 7, undefined, undefined]);
+		}
+		session.close();
+	});
+
 	of("a fast sender waits", async () => {
 		const service: Service = { data: () => {} }; // takes nothing
 		const { session, server } = rig(service, { form, sendBuffer: 10_000 });
@@ -273,6 +293,55 @@ for (const form of ["multiplexed", "call"] as const) {
 		}
 	});
 
+	of("metadata that can't be sent end their call, and no other", async () => {
+		for (const [x, why] of [
+			["a\x07b", /the value of x has a control character/],
+			["x".repeat(70_000), /the metadata is too long/],
+		] as const) {
+			const { session, server } = rig(echo, { form });
+			const other = session.call({ path });
+			await pass(10);
+			const call = session.call({ path, headers: { x } });
+			const status = await statusWithin(call, 10);
+			assert.equal(status?.code, Code.internal);
+			assert.match(status?.message ?? "", why);
+			other.closeSend();
+			assert.equal((await statusWithin(other, 10))?.code, Code.ok);
+			assert.deepEqual([server.calls.length, server.calls[0]?.epoch], [1, 1]);
+			session.close();
+		}
+	});
+
+	of("headers that can't be sent are the reason", async () => {
+		const { session, events } = rig(echo, { form, headers: { x: "a\x07b" } });
+		const status = await statusWithin(session.call({ path }), 10_000);
+		assert.equal(status?.code, Code.unavailable);
+		assert.match(status?.message ?? "", /headers: the value of x has a control character/);
+		assert.ok(events.length < 20);
+		session.close();
+	});
+
+	of("an error of ours ends the connection, and the call goes on", async () => {
+		let broken = false;
+		const { session, events } = rig(echo, {
+			form,
+			onFrame({ direction, kind }) {
+				if (broken || direction === "down" || kind !== "DATA") return;
+				broken = true;
+				throw new Error("broken");
+			},
+		});
+		const call = session.call({ path });
+		const { got } = collect(call.messages);
+		await pass(10);
+		void call.send(message("one"));
+		call.closeSend();
+		assert.equal((await statusWithin(call, 100))?.code, Code.ok);
+		assert.deepEqual(got, ["one"]);
+		assert.ok(events.includes("lost: test: broken"));
+		session.close();
+	});
+
 	of("a call that is not resumed ends with its connection", async () => {
 		const { session, server } = rig(echo, { form });
 		const call = session.call({ path, resumable: false });
@@ -327,6 +396,16 @@ for (const form of ["multiplexed", "call"] as const) {
 		session.close();
 	});
 
+	of("silence is no loss while pings are answered", async () => {
+		const { session, server, events } = rig(echo, { form });
+		const call = session.call({ path });
+		void call.send(message("one"));
+		await pass(90_000);
+		assert.equal(events.join(), "connecting,open");
+		assert.ok(server.log.filter((f) => f.startsWith("PING")).length >= 3);
+		session.close();
+	});
+
 	of("ping", async () => {
 		const { session, events, server } = rig(echo, { form });
 		await assert.rejects(session.ping(), /no connection/);
@@ -340,6 +419,23 @@ for (const form of ["multiplexed", "call"] as const) {
 		await pass(60);
 		await lost;
 		assert.match(events.join(), /lost: test: no answer to a ping/);
+		session.close();
+	});
+
+	of("a ping without an answer is no loss while something comes", async () => {
+		const { session, events, server } = rig(echo, { form });
+		const call = session.call({ path });
+		const { got } = collect(call.messages);
+		await pass(10);
+		server.pongs = false;
+		const late = assert.rejects(session.ping(50), /no answer to a ping in 50 ms/);
+		for (let n = 0; n < 6; n++) {
+			void call.send(message(`${n}`));
+			await pass(10);
+		}
+		await late;
+		assert.equal(got.length, 6);
+		assert.equal(events.join(), "connecting,open");
 		session.close();
 	});
 
@@ -360,6 +456,22 @@ for (const form of ["multiplexed", "call"] as const) {
 		await pass(10);
 		assert.equal(server.connections, 1);
 		session.close();
+	});
+
+	of("GOAWAY: the last thing to say of the last call leaves before the connection is closed", async () => {
+		for (const how of ["cancel", "closeSend"] as const) {
+			const { session, server } = rig(echo, { form });
+			const call = session.call({ path });
+			await pass(10);
+			server.goaway();
+			await pass(10);
+			call[how]();
+			await pass(10);
+			assert.equal(server.connections, 0);
+			const [served] = server.calls;
+			assert.equal(how === "cancel" ? served?.cancelled : served?.acknowledged, true, how);
+			session.close();
+		}
 	});
 
 	of("more calls than the server takes wait", async () => {
@@ -434,6 +546,17 @@ test("metadata of the session: HELLO, and the fields of each call where there is
 	streams.session.close();
 });
 
+test("metadata of the session and of a call that are too long together end the call", async () => {
+	const headers = { x: "x".repeat(40_000) };
+	const { session } = rig(echo, { form: "call", headers });
+	const other = session.call({ path });
+	const status = await statusWithin(session.call({ path, headers: { y: headers.x } }), 20);
+	assert.equal(status?.code, Code.internal);
+	other.closeSend();
+	assert.equal((await statusWithin(other, 20))?.code, Code.ok);
+	session.close();
+});
+
 test("another carrier: calls go along", async () => {
 	const { session, server, events } = rig(echo);
 	const call = session.call({ path });
@@ -495,6 +618,42 @@ test("carriers are tried in order", async () => {
 	session.close();
 });
 
+for (const how of ["a cut", "a move"]) {
+	test(`a call of which nothing has come back for long, and ${how}: HEADERS are not sent again`, async () => {
+		const { session, server } = rig({ halfClosed: (call) => call.end(ok) });
+		server.welcome.push(["detach", "5000"]);
+		const call = session.call({ path });
+		await pass(5100);
+		if (how === "a cut") server.cut();
+		else session.use(server.carrier("multiplexed", "other"));
+		await pass(20);
+		call.closeSend();
+		const status = await statusWithin(call, 20);
+		assert.equal(status?.code, Code.ok, status?.message);
+		assert.deepEqual(
+			server.log.filter((f) => /HEADERS|RESUME/.test(f)),
+			["HEADERS 1", "RESUME 1"],
+		);
+		assert.equal(server.calls.length, 1);
+		session.close();
+	});
+}
+
+test("a call of which nothing has come back waits as long as others", async () => {
+	const { session, server } = rig({ halfClosed: (call) => call.end(ok) });
+	server.welcome.push(["detach", "5000"]);
+	const call = session.call({ path });
+	await pass(3000);
+	server.refuse = 3;
+	const random = mock.method(Math, "random", () => 0.9); // 3.3 s until the fourth try
+	server.cut();
+	call.closeSend();
+	assert.equal((await statusWithin(call, 4000))?.code, Code.ok);
+	assert.equal(server.log.filter((f) => f.startsWith("HEADERS")).length, 1);
+	random.mock.restore();
+	session.close();
+});
+
 test("a call that waits too long for another connection ends", async () => {
 	const { session, server } = rig(echo);
 	server.welcome.push(["detach", "5000"]);
@@ -551,6 +710,15 @@ test("close", async () => {
 	assert.equal((await call.status).code, Code.cancelled);
 	assert.deepEqual(server.closed, ["leave"]);
 	assert.equal((await session.call({ path }).status).code, Code.cancelled);
+});
+
+test("close cancels calls that have pipes of their own", async () => {
+	const { session, server } = rig(echo, { form: "call" });
+	const call = session.call({ path });
+	await pass(10);
+	session.close();
+	assert.equal((await call.status).code, Code.cancelled);
+	assert.equal(server.calls[0]?.cancelled, true);
 });
 
 test("a server without tickets: calls end with their connection", async () => {

@@ -161,10 +161,7 @@ export function connect(options: SessionOptions): Session {
 
 	const wait = (call: ClientCall) => {
 		if (waiting.has(call)) return;
-		let ms = waitMs;
-		if (call.begun) ms = detachMs;
-		// HEADERS must not be sent again later than this: the server might have forgotten the call.
-		if (call.begun && !call.heard) ms = Math.max(0, (begunAt.get(call) ?? 0) + detachMs - Date.now());
+		const ms = call.begun ? detachMs : waitMs;
 		const expire = () => {
 			unwait(call);
 			const why = lastError ? `: ${lastError}` : "";
@@ -180,9 +177,11 @@ export function connect(options: SessionOptions): Session {
 		for (const call of waiting.keys()) {
 			if (call.over) unwait(call);
 			else if (call.lossy && !call.begun && dialer?.datagrams()) continue;
-			else if (current && current.size < (current.welcome?.maxCalls ?? 0)) {
+			else if (current && current.size < current.welcome.maxCalls) {
 				unwait(call);
 				if (!call.begun) begunAt.set(call, Date.now());
+				// The server might have forgotten the call, and would begin another one.
+				else if (Date.now() - (begunAt.get(call) as number) >= detachMs) call.hear();
 				current.attach(call);
 			}
 		}
@@ -273,13 +272,13 @@ export function connect(options: SessionOptions): Session {
 		opens++;
 		useful = false;
 		roundTripMs = made.roundTripMs;
-		detachMs = made.welcome?.detach ?? detachMs;
+		detachMs = made.welcome.detach;
 		clearTimeout(retry);
 		retry = undefined;
 		emit({
 			type: "open",
 			carrier: made.carrier,
-			node: made.welcome?.node,
+			node: made.welcome.node,
 			resuming: [...waiting.keys()].filter((c) => c.begun).length,
 		});
 		if (before) {

@@ -144,9 +144,10 @@ export function createHub({ fetch, locks }: HubOptions = {}): (port: Port<ToTab,
 			feed.wake?.(); // it has room
 			port.postMessage({ type: "opened" });
 			const joined = feed;
-			place = { key, feed, tab, locked: lock !== undefined && locks !== undefined };
+			const locked = lock !== undefined && locks !== undefined;
+			place = { key, feed, tab, locked };
 			// The lock is ours when the tab is gone, however it went.
-			if (lock !== undefined && locks) void locks.request(lock, () => leave(key, joined, tab));
+			if (locked) void locks.request(lock, () => leave(key, joined, tab));
 			heard();
 			if (begins) void run(key, feed, request);
 		};

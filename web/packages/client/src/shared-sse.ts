@@ -2,7 +2,7 @@
 // together: a seventh tab with a stream of its own would wait for ever.
 
 import type { RawEvent } from "./event-stream.js";
-import { cancelled, parsed, reading } from "./request.js";
+import { cancelled, headersOf, parsed, reading } from "./request.js";
 import { aliveMs, type Port, type SharedRequest, type ToTab, type ToWorker } from "./shared-protocol.js";
 import { readEvents, type ServerEvent, type SseOptions } from "./sse.js";
 import { Code } from "./status.js";
@@ -49,11 +49,14 @@ async function subscribe<T>(
 ): Promise<AsyncGenerator<RawEvent, void> | undefined> {
 	if (typeof SharedWorker === "undefined") return undefined;
 	const { shareKey, maxQueuedEvents = 1000, workerMs = 5000 } = options;
-	const request = requestOf(url, options, await headersOf(options.headers));
+	const request = requestOf(url, options, await listOf(options.headers, signal));
 	const key = shareKey === undefined ? JSON.stringify(request) : `${request.url} ${shareKey}`;
 	const lock = await hold(signal);
 	const worker = start(options.worker);
-	if (!worker) return undefined;
+	if (!worker) {
+		lock?.release();
+		return undefined;
+	}
 	const port = worker.port as unknown as Port<ToWorker, ToTab>;
 	const queue: RawEvent[] = [];
 	let opened: (yes: boolean) => void = () => {};
@@ -72,7 +75,7 @@ async function subscribe<T>(
 				queue.push(data.event);
 				return wake?.();
 			case "headers":
-				void headersOf(options.headers).then(
+				void listOf(options.headers, signal).then(
 					(headers) => port.postMessage({ type: "headers", headers }),
 					() => {}, // another tab is asked
 				);
@@ -97,10 +100,11 @@ async function subscribe<T>(
 		worker.addEventListener("error", () => resolve(false)); // its script can't be loaded
 		setTimeout(() => resolve(false), workerMs);
 	});
-	port.postMessage({ type: "open", key, request, maxQueuedEvents, lock });
+	port.postMessage({ type: "open", key, request, maxQueuedEvents, lock: lock?.name });
 	if (!(await began)) {
 		port.postMessage({ type: "leave" });
 		port.close();
+		lock?.release();
 		return undefined;
 	}
 
@@ -135,6 +139,7 @@ async function subscribe<T>(
 			signal.removeEventListener("abort", aborted);
 			port.postMessage({ type: "leave" });
 			port.close();
+			lock?.release();
 		}
 	})();
 }
@@ -151,8 +156,14 @@ function start(create: (() => SharedWorker) | undefined): SharedWorker | undefin
 	}
 }
 
-/** hold holds a lock until the signal or the end of the page, which the worker waits for. Without TLS there are none. */
-function hold(signal: AbortSignal): Promise<string | undefined> {
+/** A Lock is one that the worker waits for. */
+interface Lock {
+	readonly name: string;
+	release(): void;
+}
+
+/** hold holds a lock until it is released, or until the signal or the end of the page. Without TLS there are none. */
+function hold(signal: AbortSignal): Promise<Lock | undefined> {
 	const locks = (globalThis.navigator as Partial<Navigator> | undefined)?.locks;
 	if (!locks) return Promise.resolve(undefined);
 	const name = `sluice-sse ${crypto.randomUUID()}`;
@@ -161,7 +172,7 @@ function hold(signal: AbortSignal): Promise<string | undefined> {
 			name,
 			() =>
 				new Promise<void>((release) => {
-					resolve(name);
+					resolve({ name, release });
 					if (signal.aborted) release();
 					signal.addEventListener("abort", () => release(), { once: true });
 				}),
@@ -170,11 +181,10 @@ function hold(signal: AbortSignal): Promise<string | undefined> {
 	});
 }
 
-async function headersOf(headers: SharedSseOptions<unknown>["headers"]): Promise<[string, string][]> {
+/** listOf asks for the headers, as they can be sent. */
+async function listOf(headers: SharedSseOptions<unknown>["headers"], signal: AbortSignal): Promise<[string, string][]> {
 	const all: [string, string][] = [];
-	new Headers(typeof headers === "function" ? await headers() : headers).forEach((value, name) =>
-		all.push([name, value]),
-	);
+	(await headersOf(headers, signal)).forEach((value, name) => all.push([name, value]));
 	return all;
 }
 

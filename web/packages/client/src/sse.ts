@@ -1,7 +1,16 @@
 // Server-Sent Events by fetch, as the gateway sends them: docs/protocols/rest-streams.md.
 
 import { createEventParser, type EventLimits, type RawEvent } from "./event-stream.js";
-import { cancelled, type Exchange, exchange, methodOf, parsed, reading, type RequestOptions } from "./request.js";
+import {
+	cancelled,
+	type Exchange,
+	exchange,
+	headersOf,
+	methodOf,
+	parsed,
+	reading,
+	type RequestOptions,
+} from "./request.js";
 import { Code } from "./status.js";
 import { errorOfResponse, errorOfStatus, StreamError } from "./stream-error.js";
 
@@ -78,14 +87,18 @@ export async function* readEvents(
 	let lastEventId = options.lastEventId ?? "";
 	let retryMs = options.retryMs ?? 1000;
 	let failures = 0;
+	// Who has no headers at first may never have them. Later it is one of the reasons why there is no connection.
+	let asked: Headers | undefined = await headersOf(options.headers, signal);
 	for (;;) {
 		let lost: Lost | undefined;
 		let failure: StreamError | undefined;
 		let mayPass = false;
 		let opened: Exchange | undefined;
 		try {
-			const headers: Record<string, string> = lastEventId === "" ? {} : { "last-event-id": latin1(lastEventId) };
-			opened = await exchange(url, options, "text/event-stream", headers, signal);
+			const headers = asked ?? (await headersOf(options.headers, signal));
+			asked = undefined;
+			const more: Record<string, string> = lastEventId === "" ? {} : { "last-event-id": latin1(lastEventId) };
+			opened = await exchange(url, { ...options, headers }, "text/event-stream", more, signal);
 			const { response, content } = opened;
 			if (response.status === 204) return; // HTML, section 9.2.3: it does not want us back
 			await check(response);

@@ -7,7 +7,7 @@ import { encodeFields } from "./fields.js";
 import { createDecoder, type Frame, Kind, kindName, ProtocolError } from "./frames.js";
 import type { Calls, Shell } from "./link.js";
 import { messageOf } from "./message-of.js";
-import { createWire, type Wire } from "./wire.js";
+import { createWire, type Numbered, type Wire } from "./wire.js";
 
 /** At the limit of streams a browser refuses to open another one: so often it is asked, after a pause that doubles. */
 const openTries = 8;
@@ -28,6 +28,7 @@ interface Stream {
 export function createStreams(shell: Shell): Calls {
 	const streams = new Set<Stream>();
 	const control: Frame[] = [];
+	const hello: Frame = { kind: Kind.hello, payload: encodeFields(shell.hello) };
 	let connection: (Required<Pick<Connection, "open">> & Pick<Connection, "datagrams">) | undefined;
 	let datagrams: Datagrams | undefined;
 	let stopped = false;
@@ -69,10 +70,7 @@ export function createStreams(shell: Shell): Calls {
 			if (s.call.over) s.wire.wake();
 		});
 		const events = {
-			data(b: Uint8Array) {
-				shell.heard();
-				shell.guard(() => decoder.feed(b));
-			},
+			data: (b: Uint8Array) => shell.hear(decoder.feed, b),
 			closed(reason: string) {
 				if (stopped || !streams.has(s)) return;
 				if (s.call.over) return finish(s);
@@ -100,19 +98,20 @@ export function createStreams(shell: Shell): Calls {
 	/** The pipe on which we speak of the connection. There is none until there is something to say. */
 	let own: Wire | undefined;
 	const openOwn = (from: Required<Pick<Connection, "open">>) => {
-		if (control[0]?.kind !== Kind.ping) control.unshift({ kind: Kind.hello, payload: encodeFields(shell.hello) });
-		const wire = createWire("call", () => {
+		if (control[0]?.kind !== Kind.ping) control.unshift(hello);
+		const next = (): Numbered | undefined => {
 			const frame = control.shift();
 			if (frame) shell.trace("up", 0, frame);
 			return frame && [0, frame];
-		});
+		};
+		const wire = createWire("call", next, shell.failed);
 		const decoder = createDecoder("call", (_, frame) => shell.receive(frame));
 		const closed = () => {
 			wire.stop();
 			own = undefined; // the next frame opens another one
 		};
 		own = wire;
-		from.open({ data: (b) => shell.guard(() => decoder.feed(b)), closed }).then((pipe) => wire.attach(pipe), closed);
+		from.open({ data: (b) => shell.hear(decoder.feed, b), closed }).then((pipe) => wire.attach(pipe), closed);
 	};
 
 	const decoder = createDecoder("call", (_, frame) => shell.receive(frame));
@@ -148,15 +147,12 @@ export function createStreams(shell: Shell): Calls {
 		attach(call) {
 			const from = connection;
 			if (!from) throw new TypeError("the link is not open");
-			const wire = createWire(
-				"call",
-				() => {
-					const frame = call.next();
-					if (frame) shell.trace("up", s.number, frame);
-					return frame && [0, frame];
-				},
-				() => finish(s),
-			);
+			const next = (): Numbered | undefined => {
+				const frame = call.next();
+				if (frame) shell.trace("up", s.number, frame);
+				return frame && [0, frame];
+			};
+			const wire = createWire("call", next, shell.failed, () => finish(s));
 			const s: Stream = { number: ++last, call, late: call.cancelled, wire };
 			streams.add(s);
 			// There is no order between pipes: what HELLO would say is said by each call.

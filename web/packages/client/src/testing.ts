@@ -1,7 +1,7 @@
 // A server for unit tests: the server's half of docs/protocols/duplex.md in memory, with a carrier that leads to it.
 // It echoes the bytes of a call, and checks what clients may do.
 
-import type { Carrier, PipeEvents } from "./carrier.js";
+import type { Carrier, Ending, PipeEvents } from "./carrier.js";
 import { encodeFields, type Field, parseFields } from "./fields.js";
 import { createReceiver, createSender } from "./flow.js";
 import {
@@ -56,6 +56,8 @@ export interface TestServer {
 	goaway(): void;
 	/** mute makes the server deaf and dumb. */
 	mute: boolean;
+	/** Whether pings are answered. */
+	pongs: boolean;
 	readonly connections: number;
 	readonly closed: string[];
 	hello: Map<string, string>[];
@@ -264,6 +266,7 @@ export function createTestServer(service: Service): TestServer {
 		const down = channel((b) => events.data(b));
 		const send = (call: number, frame: Frame) => down.send(encodeFrame(form, call, frame));
 		let failed = false;
+		let ended = false;
 		const decoder = createDecoder(form, (n, frame) => {
 			server.log.push(
 				`${Object.entries(Kind)
@@ -272,7 +275,7 @@ export function createTestServer(service: Service): TestServer {
 			);
 			if (frame.kind >= Kind.hello) {
 				if (frame.kind === Kind.hello) server.hello.push(new Map(parseFields(frame.payload)));
-				if (frame.kind === Kind.ping) send(0, { kind: Kind.pong, payload: frame.payload });
+				if (frame.kind === Kind.ping && server.pongs) send(0, { kind: Kind.pong, payload: frame.payload });
 				return;
 			}
 			const place = calls.get(n);
@@ -293,6 +296,7 @@ export function createTestServer(service: Service): TestServer {
 			}
 		});
 		const drop = () => {
+			ended = true;
 			up.close();
 			down.close();
 			for (const { call, id } of calls.values()) call?.detach(id);
@@ -305,8 +309,11 @@ export function createTestServer(service: Service): TestServer {
 				async write(b: Uint8Array) {
 					up.send(b.slice());
 				},
-				end() {},
+				end() {
+					ended = true;
+				},
 				abort(why: "cancel" | "elsewhere") {
+					if (ended) return;
 					if (why === "cancel") for (const { call } of calls.values()) if (call) call.cancelled = true;
 					drop();
 				},
@@ -319,6 +326,7 @@ export function createTestServer(service: Service): TestServer {
 		log: [],
 		refuse: 0,
 		mute: false,
+		pongs: true,
 		closed: [],
 		hello: [],
 		welcome: [
@@ -340,7 +348,7 @@ export function createTestServer(service: Service): TestServer {
 					throw new Error("refused");
 				}
 				const own = pipe(form, events, true);
-				const opened = new Set<{ drop(): void; closed(reason: string): void }>();
+				const opened = new Set<ReturnType<typeof pipe>>();
 				const drop = () => {
 					links.delete(link);
 					own.drop();
@@ -354,14 +362,16 @@ export function createTestServer(service: Service): TestServer {
 					say: (frame: Frame) => own.send(0, frame),
 				};
 				links.add(link);
-				const close = (how: string) => {
+				const close = (how: Ending) => {
 					server.closed.push(how);
-					drop();
+					for (const p of opened) p.pipe.abort(how === "leave" ? "cancel" : "elsewhere");
+					links.delete(link);
+					setTimeout(drop, latencyMs); // what was written before it arrives
 				};
 				if (form === "multiplexed") return { pipe: own.pipe, close };
 				const open = async (callEvents: PipeEvents) => {
 					const p = pipe("call", callEvents, false);
-					opened.add({ drop: p.drop, closed: callEvents.closed });
+					opened.add(p);
 					return p.pipe;
 				};
 				return { open, close };

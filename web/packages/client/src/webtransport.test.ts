@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
+import { discover } from "./discovery.js";
 import { createWebTransport } from "./webtransport.js";
 
 interface Coded {
@@ -138,6 +139,37 @@ test("webtransport: streams that are open end first, and the session in a task o
 		assert.ok(!fake.done.includes(want[2]));
 		await soon();
 		assert.deepEqual([fake.done.slice(0, 2).sort(), ...fake.done.slice(2)], [want.slice(0, 2), want[2]]);
+	}
+});
+
+test("webtransport: a ticket for who has cookies", async () => {
+	const events = { data: () => {}, closed: () => {} };
+	const carriers = [{ name: "webtransport", url: "https://a:8443/sluice/v1", ticket: "/sluice/v1/ticket" }];
+	const original = globalThis.fetch;
+	for (const [status, want] of [
+		[200, "https://a:8443/sluice/v1?ticket=abc"],
+		[204, "https://a:8443/sluice/v1"],
+		[401, "https://a:8443/sluice/v1"],
+		[429, /no ticket: 429 too many/],
+	] as const) {
+		const asked: string[] = [];
+		globalThis.fetch = async (to, init) => {
+			asked.push(`${init?.method ?? "GET"} ${to} ${init?.credentials}`);
+			if (!String(to).endsWith("/ticket")) return Response.json({ version: 1, carriers });
+			return new Response(status === 200 ? '{"ticket": "abc"}' : status === 204 ? null : "too many", { status });
+		};
+		try {
+			const fake = createFake();
+			const carrier = createWebTransport({ discover, credentials: "include", WebTransport: fake.constructor });
+			const connecting = carrier.connect(new URL("https://a/sluice/v1"), events, new AbortController().signal);
+			if (typeof want === "string") {
+				await connecting;
+				assert.equal(fake.made[0], want);
+			} else await assert.rejects(connecting, want);
+			assert.deepEqual(asked, ["GET https://a/.well-known/sluice include", "POST https://a/sluice/v1/ticket include"]);
+		} finally {
+			globalThis.fetch = original;
+		}
 	}
 });
 

@@ -1,7 +1,7 @@
 // The carrier of docs/protocols/webtransport.md: a stream for each call.
 
 import type { Bytes, Carrier, Connection, Datagrams, Ending, Pipe, PipeEvents } from "./carrier.js";
-import type { Discovery } from "./discovery.js";
+import type { DiscoveredCarrier, Discovery } from "./discovery.js";
 import { messageOf } from "./message-of.js";
 import { createStreams } from "./streams.js";
 
@@ -17,8 +17,13 @@ export interface WebTransportOptions {
 	readonly url?: string | URL;
 	/** Certificates that are trusted though no public authority has signed them. They last at most 14 days. */
 	readonly serverCertificateHashes?: readonly CertificateHash[];
-	/** Asks the gateway for both, each time: pass the function discover. */
-	readonly discover?: (baseUrl: URL, signal: AbortSignal) => Promise<Discovery>;
+	/**
+	 * Asks the gateway for both, each time: pass the function discover. If there are cookies, it asks for a ticket too, since
+	 * WebTransport has none.
+	 */
+	readonly discover?: (baseUrl: URL, signal: AbortSignal, fetch: typeof globalThis.fetch) => Promise<Discovery>;
+	/** As for fetch: "include" sends cookies to another origin. It is about what discover asks. */
+	readonly credentials?: RequestCredentials;
 	/** The constructor, if it is not the platform's. */
 	readonly WebTransport?: typeof WebTransport;
 	/** How long it may take to connect: 3000 ms if missing. A network that drops UDP gives no error. */
@@ -57,9 +62,12 @@ export function createWebTransport(options: WebTransportOptions = {}): Carrier {
 			let url = options.url ?? endpoint;
 			let hashes = options.serverCertificateHashes ?? [];
 			if (options.discover) {
-				const found = (await options.discover(endpoint, signal)).carriers.find((c) => c.name === "webtransport");
+				const { credentials } = options;
+				const ask: typeof fetch = (to, init) => fetch(to, credentials ? { ...init, credentials } : init);
+				const { carriers } = await options.discover(endpoint, signal, ask);
+				const found = carriers.find((c) => c.name === "webtransport");
 				if (!found) throw new Error("the gateway has no WebTransport");
-				url = found.url;
+				url = await admission(found, signal, ask);
 				hashes = found.certificates;
 			}
 			if (signal.aborted) throw new Error("aborted");
@@ -67,6 +75,20 @@ export function createWebTransport(options: WebTransportOptions = {}): Carrier {
 			return open(new Constructor(String(url), init), events, signal);
 		},
 	};
+}
+
+/** admission is where to open a session: with a ticket, if the gateway knows the page by its cookies. */
+async function admission({ url, ticket }: DiscoveredCarrier, signal: AbortSignal, ask: typeof fetch): Promise<URL> {
+	if (!ticket) return url;
+	const response = await ask(ticket, { method: "POST", signal });
+	if (response.status === 200) {
+		const admitted = new URL(url);
+		admitted.searchParams.set("ticket", (await response.json()).ticket);
+		return admitted;
+	}
+	if (![204, 401, 403, 404].includes(response.status))
+		throw new Error(`no ticket: ${response.status} ${await response.text()}`);
+	return url;
 }
 
 /** open waits for a session. */

@@ -17,12 +17,24 @@ export interface Wire {
 /** batchBytes is how many bytes of frames are written at once. */
 const batchBytes = 65_536;
 
-/** createWire writes what next returns until there is nothing, and says when all of it was taken. */
-export function createWire(form: Form, next: () => Numbered | undefined, flushed?: () => void): Wire {
+/**
+ * createWire writes what next returns until there is nothing, and says each time that all of that was taken. What next throws is
+ * told, and final.
+ */
+export function createWire(
+	form: Form,
+	next: () => Numbered | undefined,
+	failed: (err: unknown) => void,
+	written?: () => void,
+): Wire {
 	let pipe: Pipe | undefined;
 	let running = false;
 	let scheduled = false;
 	let stopped = false;
+
+	const stop = () => {
+		stopped = true;
+	};
 
 	const batch = (): Bytes | undefined => {
 		const frames: Numbered[] = [];
@@ -41,25 +53,20 @@ export function createWire(form: Form, next: () => Numbered | undefined, flushed
 	};
 
 	const run = async (to: Pipe) => {
-		try {
-			for (let b = batch(); b; b = batch()) {
-				await to.write(b);
-				if (stopped) return;
-			}
-		} catch {
-			stopped = true; // the events of the pipe say why
-			return;
-		} finally {
-			running = false;
+		for (let b = batch(); b; b = batch()) {
+			await to.write(b).catch(stop); // the events of the pipe say why
+			if (stopped) return;
+			written?.();
 		}
-		flushed?.();
+		written?.();
+		running = false;
 	};
 
 	const start = () => {
 		scheduled = false;
 		if (running || stopped || !pipe) return;
 		running = true;
-		void run(pipe);
+		run(pipe).catch(failed);
 	};
 
 	return {
@@ -72,8 +79,6 @@ export function createWire(form: Form, next: () => Numbered | undefined, flushed
 			pipe = to;
 			start();
 		},
-		stop() {
-			stopped = true;
-		},
+		stop,
 	};
 }
