@@ -13,7 +13,7 @@ import (
 )
 
 // certificatesCases is how many cases web/certificates.test.js has.
-const certificatesCases = 2 * 7
+const certificatesCases = 2 * 8
 
 // TestCertificates has Chromium and Firefox say which certificates of --tls-dev they take for
 // WebTransport.

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -18,7 +19,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"runtime"
+	"runtime/pprof"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,7 +48,7 @@ func TestChaos(t *testing.T) {
 		count = n
 	}
 	const calls = 4
-	before := runtime.NumGoroutine()
+	pprof.SetGoroutineLabels(pprof.WithLabels(t.Context(), pprof.Labels("test", t.Name()))) // what it starts has them too
 	w := newChaos(t, nil)
 	w.dial(t)
 	start := time.Now()
@@ -88,12 +89,25 @@ func TestChaos(t *testing.T) {
 	}
 	w.left(t)
 	w.close(t)
-	for until := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
+	for until := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		left := labelled(t)
+		if len(left) == 1 { // this one
+			return
+		}
 		if time.Now().After(until) {
-			b := make([]byte, 1<<20)
-			t.Fatalf("%d goroutines are left, %d were there before\n%s", runtime.NumGoroutine(), before, b[:runtime.Stack(b, true)])
+			t.Fatalf("goroutines are left:\n%s", strings.Join(left, "\n\n"))
 		}
 	}
+}
+
+// labelled are the goroutines that have the test's label, those of one stack as one text.
+func labelled(t *testing.T) []string {
+	var b bytes.Buffer
+	if err := pprof.Lookup("goroutine").WriteTo(&b, 1); err != nil {
+		t.Fatal(err)
+	}
+	all := strings.Split(b.String(), "\n\n")
+	return slices.DeleteFunc(all, func(stack string) bool { return !strings.Contains(stack, fmt.Sprintf("%q:%q", "test", t.Name())) })
 }
 
 var chaosCarriers = []client.Carrier{

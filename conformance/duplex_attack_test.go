@@ -104,6 +104,7 @@ type attacked struct {
 	before int // its resident memory
 }
 
+// newAttacked starts one, and looks what it costs before.
 func newAttacked(t *testing.T) *attacked {
 	config := filepath.Join(t.TempDir(), "sluice.yaml")
 	if err := os.WriteFile(config, []byte("duplex:\n  poll_gap: 10s\n"), 0o600); err != nil {

@@ -1,10 +1,7 @@
 package conformance
 
 import (
-	"bufio"
 	"context"
-	"errors"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -12,8 +9,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -114,52 +109,17 @@ func exampleCommand(t *testing.T, page string) (command string, open bool) {
 // startExample runs a command from the root until the test ends, and returns the URL that it prints.
 func startExample(t *testing.T, name, command string, env []string) string {
 	t.Helper()
-	c := exec.Command("sh", "-ec", command)
-	c.Dir, c.WaitDelay, c.Env = "..", 5*time.Second, env
-	// Its children are of its group, so that none of them stays.
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
-	var said transcript
-	c.Stderr = &said
-	stdout, err := c.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	urls, ended := make(chan string, 1), make(chan struct{})
-	go func() { // ends with the command's output
-		defer close(ended)
-		for s := bufio.NewScanner(io.TeeReader(stdout, &said)); s.Scan(); {
-			if url := exampleURL.FindString(s.Text()); url != "" {
-				select {
-				case urls <- url:
-				default:
-				}
-			}
+	s := startShell(t, "..", command, env)
+	t.Cleanup(s.stop)
+	for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if url := exampleURL.FindString(s.stdout.String()); url != "" {
+			return url
 		}
-	}()
-	t.Cleanup(func() {
-		_ = syscall.Kill(-c.Process.Pid, syscall.SIGTERM)
 		select {
-		case <-ended:
-		case <-time.After(10 * time.Second):
-			t.Errorf("%s does not end", name)
-			_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
+		case <-s.ended:
+			t.Fatalf("%s has ended", name)
+		default:
 		}
-		var exit *exec.ExitError
-		if err := c.Wait(); err != nil && !errors.As(err, &exit) {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Logf("%s:\n%s", name, said.String())
-		}
-	})
-	select {
-	case url := <-urls:
-		return url
-	case <-ended:
-	case <-time.After(3 * time.Minute):
 	}
 	t.Fatalf("%s prints no URL", name)
 	return ""
@@ -167,21 +127,3 @@ func startExample(t *testing.T, name, command string, env []string) string {
 
 // exampleURL is where an example says that it is.
 var exampleURL = regexp.MustCompile(`http://(127\.0\.0\.1|localhost):\d+/`)
-
-// A transcript keeps what a command says.
-type transcript struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (o *transcript) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(b)
-}
-
-func (o *transcript) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}

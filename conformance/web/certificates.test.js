@@ -104,6 +104,18 @@ for (const [name, launch] of Object.entries(launchers)) {
 				assert.equal(await opens([now], query), welcome);
 				assert.match(await opens([now], query), refused);
 			});
+			test(`${name}: by a ticket for a cookie, which nobody needs who has none`, async () => {
+				const ask = async (url) => {
+					const answer = await fetch(url, { method: "POST" });
+					return answer.status === 200 ? (await answer.json()).ticket : answer.status;
+				};
+				assert.equal(await page.evaluate(ask, http + webtransport.ticket), 204);
+				await page.evaluate(() => { document.cookie = "session=1; path=/"; });
+				const ticket = await page.evaluate(ask, http + webtransport.ticket);
+				assert.equal(typeof ticket, "string", `${ticket}`);
+				const query = `?ticket=${ticket}`;
+				assert.equal(await opens([now], query), welcome);
+			});
 			test(`${name}: a page of another origin`, async () => {
 				const server = createServer((_, answer) => answer.setHeader("content-type", "text/html").end("<!doctype html>"));
 				await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
