@@ -29,7 +29,7 @@ unit: ## go test -race of the module
 	@# More at a time than processors, because many wait; go vet is lint's.
 	go test -race -vet=off -p 4 -timeout 300s ./...
 	@# The race detector allocates, and is too slow for what one goroutine does much of.
-	go test -vet=off -run TestAllocations .
+	go test -vet=off -run 'TestAllocations|TestModel|TestEncoder|TestProxy|TestDirections|TestStorm' . ./client ./internal/h2 ./internal/backend ./internal/wire/duplex
 	go test -vet=off ./internal/transcode ./internal/wire/websocket
 
 web: ## the TypeScript of web/: format, lint, types, unit tests
@@ -48,8 +48,8 @@ fuzz: ## 3 s per fuzz target
 judges: ## outside judges: conformance suites, interop, h2spec, floods, real clients, validators
 	@.ci/need node=nodejs npm chromium firefox-esr curl haproxy nginx=nginx-light certutil=libnss3-tools
 	@# Not from the cache: go test does not see that the command has changed. Tests that measure run one after the
-	@# other; the rest wait for browsers most of their time, so four of those.
-	cd conformance && go test -vet=off -parallel=4 -count=1 -timeout 1200s ./...
+	@# other; the rest wait for browsers most of their time, so three of those.
+	cd conformance && go test -vet=off -parallel=3 -count=1 -timeout 1200s ./...
 
 lint: ## gofmt, go vet, staticcheck, in every module
 	@test -z "$$(gofmt -l .)" || { echo "make fmt would change:"; gofmt -l .; exit 1; }
