@@ -205,6 +205,9 @@ func (s *calls) data(p []byte) error {
 			}
 			p = p[1:]
 		case partData:
+			if s.to.half && s.to.runs() {
+				return errHalf
+			}
 			s.to.data(p)
 			return nil
 		case partEnd:

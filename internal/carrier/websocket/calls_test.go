@@ -143,6 +143,12 @@ func TestCallEnds(t *testing.T) {
 		{"text", func(d *dialer, _ *exchangetest.Request) { d.text("x") }, "close 1003 messages have to be binary", exchange.Disconnected},
 		{"control byte", func(d *dialer, _ *exchangetest.Request) { d.binary("\x02") }, "close 1002 message with another first byte than 0 and 1", exchange.Disconnected},
 		{"half-close with data", func(d *dialer, _ *exchangetest.Request) { d.binary("\x01x") }, "close 1002 half-close with data", exchange.Disconnected},
+		{"half-close twice", func(d *dialer, q *exchangetest.Request) {
+			d.binary("\x01", "\x01")
+			q.AnswerEnd(200)
+			d.bye(1000)
+		}, "close 1000", 0},
+		{"data after the half-close", func(d *dialer, _ *exchangetest.Request) { d.binary("\x01", "\x00x") }, "close 1002 bytes after the end of their direction", exchange.Disconnected},
 		{"empty messages", func(d *dialer, _ *exchangetest.Request) {
 			for range 102 {
 				d.binary("")

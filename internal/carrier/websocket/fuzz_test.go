@@ -15,7 +15,9 @@ import (
 // frames, at once and cut anywhere: both sides see the same, and the contract holds.
 func FuzzSocket(f *testing.F) {
 	for i, s := range []string{"abc|d|", block + "|\x00" + message + "|\x01", "a:b|\x02", "a b",
-		id(1, "grpc-websockets-path: a.B/C\r\n") + "|" + id(1, "\x00abc") + "|" + id(1|last, "\x01") + "|" + id(2, "x: y"), id(1, "") + "|ab",
+		id(1, "grpc-websockets-path: a.B/C\r\n") + "|" + id(1, "\x00abc") + "|" + id(1|last, "\x01") + "|" + id(2, "x: y"),
+		block + "|\x01|\x01|\x00a", id(1, "grpc-websockets-path: a.B/C\r\n") + "|" + id(1|last, "\x00a") + "|" + id(1|last, "\x01") + "|" + id(1, "\x00a"),
+		id(1, "") + "|ab",
 	} {
 		f.Add(uint8(i), []byte(s), uint8(1), false)
 		f.Add(uint8(i+1), []byte(s), uint8(7), false)

@@ -25,7 +25,6 @@ type pipe struct {
 	isText bool
 	have   int
 	text   [maxText]byte
-	half   bool // the client's direction has ended
 
 	untaken atomic.Int64 // bytes that were sent, and not taken by the client's application
 	came    atomic.Int64 // bytes that have come and were not credited
@@ -94,7 +93,6 @@ func (p *pipe) end() error {
 		if p.half {
 			return errHalf
 		}
-		p.half = true
 		p.stream.end()
 		return nil
 	}

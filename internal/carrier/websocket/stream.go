@@ -12,6 +12,7 @@ type stream struct {
 	request exchange.Request
 	owed    atomic.Int64 // bytes that it was given and has not credited
 	frees   bool         // it is done when its last words are taken, not with the socket
+	half    bool         // the client's direction has ended; of the goroutine of its frames
 
 	// Under the lock of the socket.
 	phase      phase
@@ -116,17 +117,25 @@ func (c *stream) data(p []byte) {
 	c.owed.Add(int64(len(p)))
 	c.k.ledger.Put(0, len(p)) // before the credit for it can come
 	c.request.Data(p)
-	c.k.mu.Lock()
-	over := c.phase == streamOver
-	c.k.mu.Unlock()
-	if over {
+	if !c.runs() {
 		c.credit(len(p))
 	}
 	c.leave()
 }
 
-// end is the half-close of the client.
+// runs says whether the response has not ended.
+func (c *stream) runs() bool {
+	c.k.mu.Lock()
+	defer c.k.mu.Unlock()
+	return c.phase != streamOver
+}
+
+// end is the half-close of the client. A second one means nothing.
 func (c *stream) end() {
+	if c.half {
+		return
+	}
+	c.half = true
 	if c.enter() {
 		c.request.End(nil)
 		c.leave()
