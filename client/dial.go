@@ -28,7 +28,7 @@ func (c *Client) connect() {
 		}
 		wait := c.delay()
 		if c.failing != nil { // some of it may have passed with nobody waiting
-			wait = time.Until(c.retryAt)
+			wait = c.retryAt.Sub(now())
 		}
 		c.unlock()
 		if wait > 0 {
@@ -101,9 +101,11 @@ func (c *Client) try() {
 	c.mu.Lock()
 	c.failures++
 	c.failing, c.retryAt = all, now().Add(c.delay())
-	for _, k := range append([]*call(nil), c.waiting...) {
-		if k.failFast && k.epoch == 0 && !c.usable() {
-			k.finish(c.unavailable())
+	if !c.usable() {
+		for _, k := range append([]*call(nil), c.waiting...) {
+			if k.failFast && k.epoch == 0 {
+				k.finish(c.unavailable())
+			}
 		}
 	}
 	c.unlock()
