@@ -18,7 +18,7 @@ type calls struct {
 	head    exchange.RequestHead // of the handshake, as that of each call
 	refused *rpc.Status
 	many    bool
-	only    *call // unless many
+	only    *call // unless many; written under the lock, for drain
 
 	// The message that comes.
 	part  part
@@ -289,7 +289,9 @@ func (s *calls) start(block []byte) {
 			return
 		}
 	} else {
+		s.k.mu.Lock()
 		s.only = c
+		s.k.mu.Unlock()
 	}
 	c.start(s.k.s.o.Calls, head, (*fromCall)(c))
 }

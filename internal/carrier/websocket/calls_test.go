@@ -486,3 +486,22 @@ func TestDrain(t *testing.T) {
 		}
 	})
 }
+
+// TestDrainMeanwhile: a server drains while a socket opens, and while its call begins.
+func TestDrainMeanwhile(t *testing.T) {
+	for range 1000 {
+		d := newDialer(t, exchangetest.Script{})
+		s := New(d.o)
+		q := s.Start(handshake("h2", "/a.B/C", Calls), d.client)
+		drained := make(chan struct{})
+		go func() { s.Drain(); close(drained) }() // ends by itself
+		q.Begin()
+		q.Data(d.enc.Message(nil, wire.Binary, []byte(block)))
+		<-drained
+		q.Reset(exchange.Cancel)
+		q.Done(false)
+		if d.client.Check(t); t.Failed() {
+			break
+		}
+	}
+}

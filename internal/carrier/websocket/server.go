@@ -155,6 +155,7 @@ func (s *Server) Start(head *exchange.RequestHead, response exchange.Response) e
 	}
 	k := &socket{s: s, response: response, status: agreed.Status, fields: agreed.Fields, client: head.Addr, opened: s.o.Now()}
 	k.ping.Ping, k.ping.Timeout = s.o.Ping, s.o.PingTimeout
+	k.output.writing = true // nothing goes before the head
 	k.dec = wire.Decoder{Deflate: agreed.Deflate, MaxMessage: noLimit, MaxRatio: s.o.Ratio}
 	k.enc.Deflate = agreed.Deflate
 	h, refused := s.opening(head)

@@ -80,9 +80,6 @@ type ending struct {
 // Begin accepts.
 func (k *socket) Begin() {
 	draining := k.s.add(k)
-	k.mu.Lock()
-	k.output.writing = true // nothing goes before the head
-	k.mu.Unlock()
 	k.response.Head(&exchange.ResponseHead{Status: k.status, Fields: k.fields}, false)
 	k.fields = nil
 	k.mu.Lock()
