@@ -271,6 +271,23 @@ func TestCallEnds(t *testing.T) {
 	})
 }
 
+// TestCallGivenUp: what comes of a client after it was given up is not of its call.
+func TestCallGivenUp(t *testing.T) {
+	bubble(t, "", exchangetest.Script{Reset: func(*exchangetest.Request, exchange.Code) {}}, func(t *testing.T, d *dialer, carrier string) {
+		d.dial(carrier, "/a.B/C", Calls).binary(block)
+		q := d.other.Next(t)
+		time.Sleep(30*time.Second + 1)
+		d.want("ping")
+		d.binary("\x00"+message, "\x01")
+		if s := q.Seen(); !s.Reset || len(s.Body) > 0 || s.Ended {
+			t.Errorf("%+v", s)
+		}
+		q.Break(exchange.Cancel, nil)
+		d.finish()
+		q.Check(t)
+	})
+}
+
 // TestCallMemory: what can't be kept ends the call with a status.
 func TestCallMemory(t *testing.T) {
 	script := exchangetest.Script{Reset: func(q *exchangetest.Request, code exchange.Code) {

@@ -18,6 +18,7 @@ type stream struct {
 	phase      phase
 	busy       int // calls into request that run
 	pending    *exchange.Code
+	gone       bool // it was reset: nothing of the client follows
 	finished   bool // Done is due, when nothing is in it any more
 	taken      bool // its last words are
 	delivered  bool
@@ -69,7 +70,7 @@ func (c *stream) start(h exchange.Handler, head *exchange.RequestHead, response 
 func (c *stream) enter() bool {
 	c.k.mu.Lock()
 	defer c.k.mu.Unlock()
-	if c.phase != streamRunning || c.finished {
+	if c.phase != streamRunning || c.finished || c.gone {
 		return false
 	}
 	c.busy++
@@ -145,6 +146,7 @@ func (c *stream) end() {
 // reset says that the client is gone, or gives up.
 func (c *stream) reset(code exchange.Code) {
 	c.k.mu.Lock()
+	c.gone = true
 	switch {
 	case c.phase == streamStarting && c.pending == nil:
 		c.pending = &code
