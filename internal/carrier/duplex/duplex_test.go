@@ -106,6 +106,27 @@ func TestHalfClose(t *testing.T) {
 	w.post(id2, 1, "b", "sluice-end", "1").status(400)
 }
 
+// TestHalfCloseOvertaken: bytes beyond a half-close come before those that it waits for.
+func TestHalfCloseOvertaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, exchangetest.Script{})
+		get := w.open(id1)
+		half := w.post(id1, 2, "c", "sluice-end", "1")
+		half.running()
+		w.post(id1, 0, "abcde").want(204, "")
+		synctest.Wait()
+		half.want(400, "the direction can't end before bytes that have come\n")
+		w.post(id1, 5, "f", "sluice-end", "1").want(204, "")
+		q := w.pipes.Next(t)
+		w.got(q, "abcdef")
+		q.Finish()
+		get.done()
+		synctest.Wait()
+		w.empty()
+		q.Check(t)
+	})
+}
+
 // TestUpCredit: an upload is answered when the pipe has taken it, and its client gets
 // credit for exactly that.
 func TestUpCredit(t *testing.T) {

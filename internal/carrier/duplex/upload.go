@@ -67,7 +67,10 @@ func (u *upload) Begin() {
 	}
 }
 
-var errBeyond = refusal{400, "the direction has ended before these bytes"}
+var (
+	errBeyond = refusal{400, "the direction has ended before these bytes"}
+	errBefore = refusal{400, "the direction can't end before bytes that have come"}
+)
 
 // limit refuses what a limit does not allow. The caller holds the lock, which is given up.
 func (u *upload) limit(name, why string) {
@@ -195,7 +198,7 @@ func (u *upload) End([]exchange.Field) {
 	if !u.final {
 		u.ended = true
 		if u.half && u.at >= 0 && u.at+int64(len(u.held)) < v.up {
-			u.refuse(refusal{400, "the direction can't end before bytes that have come"})
+			u.refuse(errBefore)
 			v.run()
 			return
 		}
@@ -308,6 +311,10 @@ func (v *session) settle() bool {
 				u.refuse(errBeyond)
 				return true
 			}
+		}
+		if u.half && !v.half && u.ended && u.at >= 0 && u.at+int64(len(u.held)) < v.up { // others have overtaken it
+			u.refuse(errBefore)
+			return true
 		}
 		if taken := min(u.at, v.paid); taken > u.credited {
 			n := int(taken - u.credited)
