@@ -335,7 +335,7 @@ func (s *bytesOf) varint(x uint64) error {
 	case inTag:
 		number, kind := protowire.DecodeTag(x)
 		switch {
-		case number < protowire.MinValidNumber:
+		case number < protowire.MinValidNumber || number > protowire.MaxValidNumber:
 			return errMalformed
 		case number == s.field && kind == protowire.BytesType:
 			if s.seen {
