@@ -456,6 +456,48 @@ func TestMultiplexed(t *testing.T) {
 	})
 }
 
+// TestMultiplexedUnread: a client that reads nothing makes no calls without end, whether they end or are refused,
+// while one of them takes its messages.
+func TestMultiplexedUnread(t *testing.T) {
+	const begins = "grpc-websockets-path: a.B/C\r\n"
+	for name, block := range map[string]string{"ended": begins, "refused": "a: b\r\n"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := newDialer(t, exchangetest.Script{Begin: func(q *exchangetest.Request) {
+					if exchange.Get(q.Seen().Head.Fields, "x-stays") == "" {
+						q.AnswerEnd(200, field("grpc-status", "12"))
+					}
+				}})
+				d.o.Abuse = 0
+				d.other.Requests = make(chan *exchangetest.Request, 1<<13)
+				d.dial("h2", "/a.B/C", Multiplexed)
+				d.slow = true
+				sent := 0
+				send := func(m string) {
+					b := d.enc.Message(nil, wire.Binary, []byte(m))
+					sent += len(b)
+					d.feed(b)
+				}
+				credited := func() int { return d.client.Answer().Credit }
+				send(id(0, begins+"x-stays: 1"))
+				for n := uint32(1); n%256 != 0 || sent-credited() < maxOwn; n++ {
+					if n == 1<<12 {
+						t.Fatalf("%d bytes were sent, %d credited, %d are not read", sent, credited(), len(d.client.Answer().Body))
+					}
+					send(id(n, block))
+					send(id(0, "\x00"+message))
+				}
+				d.q.Credit(len(d.client.Answer().Body))
+				if n := credited(); n != sent {
+					t.Errorf("%d bytes of %d were credited, and all answers are read", n, sent)
+				}
+				d.slow = false
+				d.bye(1000).finish()
+			})
+		})
+	}
+}
+
 // TestDrain: sockets without a call are closed one after the other.
 func TestDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -15,6 +15,7 @@ type output struct {
 	writing bool
 	rows    []row
 	first   int // of rows
+	own     int // bytes of rows that no credit bounds
 }
 
 // A row is a run of output: out bytes, the last of which are in bytes of a stream. What
@@ -23,6 +24,7 @@ type row struct {
 	to      *stream // nil: nobody's
 	in, out int
 	last    bool // the stream's last words
+	own     bool // no credit bounds it: heads and statuses of many calls, control frames
 }
 
 type buffer struct{ b []byte }
@@ -82,6 +84,9 @@ func (o *output) take(n int, due []payment) []payment {
 		m := min(n, r.out)
 		n -= m
 		r.out -= m
+		if r.own {
+			o.own -= m
+		}
 		over := r.out == 0
 		if r.to != nil {
 			give := max(0, r.in-r.out)
@@ -134,6 +139,9 @@ func (k *socket) message(to *stream, in int, p []byte, last bool) bool {
 
 func (k *socket) wrote(r row) {
 	k.pong.Sent(r.out)
+	if r.own = r.in == 0 && (r.to == nil || r.to.frees); r.own {
+		k.output.own += r.out
+	}
 	k.output.put(r)
 }
 
@@ -181,6 +189,7 @@ func (k *socket) Credit(n int) {
 		k.pong.set(k, 1, k.pongDue) // credit never calls back
 	}
 	due := k.output.take(n, room[:0])
+	late := k.late > 0 && k.output.own <= maxOwn
 	for _, p := range due {
 		p.to.busy++
 		p.to.taken = p.to.taken || p.last
@@ -191,5 +200,8 @@ func (k *socket) Credit(n int) {
 			p.to.request.Credit(p.n)
 		}
 		p.to.leave()
+	}
+	if late {
+		k.pay(0)
 	}
 }

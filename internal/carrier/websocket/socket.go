@@ -57,6 +57,7 @@ type socket struct {
 	closing bool    // our Close is out, or nothing can be sent any more: nothing follows
 	closed  bool    // nothing more is expected of the client
 	how     *ending // how it ends, when nothing runs any more
+	late    int     // bytes that are to be credited when the client has taken its answers
 	over    bool    // it has ended
 	last    *ending // how
 	pong    struct {
@@ -167,8 +168,20 @@ func (k *socket) forget() {
 	}
 }
 
-// pay credits the client.
+// maxOwn is how many bytes of answers that no credit bounds may wait for a client before it is
+// credited for nothing more: as many as a call's messages may be. Else one that reads nothing
+// could have calls end, or be refused, for as long as there is memory.
+const maxOwn = rpc.WindowDefault
+
+// pay credits the client, or keeps it waiting.
 func (k *socket) pay(n int) {
+	k.mu.Lock()
+	k.late += n
+	if n = k.late; k.output.own > maxOwn && !k.closing {
+		n = 0
+	}
+	k.late -= n
+	k.mu.Unlock()
 	if n > 0 {
 		k.unpaid.Add(int64(-n))
 		k.response.Credit(n)
