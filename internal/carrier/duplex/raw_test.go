@@ -214,6 +214,7 @@ func FuzzBytesOf(f *testing.F) {
 	f.Add(append(value("hello"), value("")...), uint8(1))
 	f.Add(message([]byte{8, 0x96, 1, 10, 2, 'h', 'i', 21, 1, 2, 3, 4, 25, 1, 2, 3, 4, 5, 6, 7, 8, 26, 1, 'x'}), uint8(3))
 	f.Add(message([]byte{10, 0x80}), uint8(2))
+	f.Add(message([]byte{0x80, 0x80, 0x80, 0x80, 0x10, 0}), uint8(9)) // field 1<<29
 	f.Add(message([]byte{11, 12}), uint8(2))
 	read := func(b []byte, piece int) (out []byte, between bool, err error) {
 		s := bytesOf{field: 1, max: 1000}
