@@ -53,6 +53,7 @@ type call struct {
 	end       []byte // field block of END, nil is none yet
 	sentEnd   bool
 	acked     bool   // the client has END
+	failed    bool   // end is the gateway's, and what was to come before it is dropped
 	resumed   []byte // field block of RESUMED, to be sent
 	creditDue bool
 	owes      bool // the link will have CREDIT sent
@@ -474,6 +475,7 @@ func (c *call) fail(st rpc.Status) {
 	c.mu.Lock()
 	reset := c.stop(exchange.Cancel)
 	if c.end == nil {
+		c.failed = true
 		c.send.Free()
 		c.account()
 		c.end = fields.Append(c.lossy.appendSent(nil), grpc.AppendStatus(nil, st))

@@ -20,7 +20,8 @@ type link struct {
 	form     duplex.Form
 	response exchange.Response
 
-	dec duplex.Decoder // the reader's
+	dec    duplex.Decoder // the reader's
+	broken bool           // so is this: what comes means nothing any more
 
 	mu       sync.Mutex
 	calls    attached
@@ -71,11 +72,12 @@ func (l *link) Begin() {
 	s.mu.Lock()
 	s.links[l] = struct{}{}
 	draining, grace := s.draining, s.grace
-	s.mu.Unlock()
 	if l.form == duplex.CallForm {
+		s.mu.Unlock()
 		return // its connection has pipes of its own
 	}
-	l.mu.Lock()
+	l.mu.Lock() // a drain that finds it waits until WELCOME was said
+	s.mu.Unlock()
 	l.control = l.conn.welcome(l.control, l.form)
 	if draining {
 		l.draining = true
@@ -125,7 +127,12 @@ func (l *link) wakeUnlessFull() {
 
 // Data implements [exchange.Request].
 func (l *link) Data(b []byte) {
+	if l.broken {
+		l.response.Credit(len(b))
+		return
+	}
 	if err := l.dec.Feed(b, (*events)(l)); err != nil {
+		l.broken = true
 		code := exchange.ProtocolError
 		if errors.Is(err, errAbuse) {
 			code = exchange.EnhanceYourCalm
@@ -141,6 +148,7 @@ func (l *link) Data(b []byte) {
 	room := l.account(l.dec.Buffered())
 	l.mu.Unlock()
 	if !room {
+		l.broken = true
 		l.s.o.LimitHit("buffer_bytes")
 		l.abort(exchange.EnhanceYourCalm, exchange.ErrBuffers)
 	}

@@ -149,6 +149,8 @@ type Session struct {
 func (s *Server) StartSession(head *exchange.RequestHead, carrier exchange.Session) exchange.SessionServer {
 	x := &Session{s: s, conn: s.connect(head), send: carrier.Control}
 	x.conn.session = carrier
+	x.conn.sending.Lock() // a drain that finds it waits until WELCOME was said
+	defer x.conn.sending.Unlock()
 	s.mu.Lock()
 	s.sessions[x] = struct{}{}
 	draining, grace := s.draining, s.grace
@@ -157,9 +159,7 @@ func (s *Server) StartSession(head *exchange.RequestHead, carrier exchange.Sessi
 	if draining {
 		b = goAway(b, duplex.CallForm, grace)
 	}
-	x.conn.sending.Lock()
 	x.send(b)
-	x.conn.sending.Unlock()
 	return x
 }
 

@@ -188,9 +188,7 @@ func (c *call) attach(a attachment) *gone {
 	}
 	c.epoch = a.epoch
 	c.leave()
-	stop := c.stopWait
-	c.stopWait = nil
-	if err := c.send.Rewind(a.received); err != nil {
+	if err := c.send.Rewind(a.received); err != nil && !c.failed {
 		c.giveUpLocked(exchange.Cancel)
 		return goneOffset
 	}
@@ -201,6 +199,16 @@ func (c *call) attach(a attachment) *gone {
 	b := fields.AppendField(nil, ":state", state)
 	b = fields.AppendField(b, ":got", strconv.Itoa(int(c.got())))
 	b = fields.AppendField(b, ":received", strconv.FormatUint(c.recv.Received(), 10))
+	if a.got == duplex.GotEnd && c.end != nil { // there is nothing to go on with
+		c.sentEnd, c.acked = true, true
+		c.unlock()
+		a.link.write(func(to []byte) []byte { return a.link.form.Append(to, duplex.Resumed, a.n, b) })
+		a.link.over()
+		c.close(true)
+		return nil
+	}
+	stop := c.stopWait
+	c.stopWait = nil
 	if a.lossy {
 		c.lossy.begin(a.link.conn, a.datagrams, c)
 		b = c.lossy.appendAgreed(b)
@@ -208,8 +216,7 @@ func (c *call) attach(a attachment) *gone {
 	c.resumed = b
 	c.creditDue = true
 	c.sentHead = a.got >= duplex.GotHeaders
-	acknowledged := a.got == duplex.GotEnd && c.end != nil
-	c.sentEnd, c.acked = acknowledged, c.acked || acknowledged
+	c.sentEnd = false
 	from := c.recv.Received()
 	if a.again {
 		from = 0
@@ -227,10 +234,7 @@ func (c *call) attach(a attachment) *gone {
 	c.wake()
 	c.unlock()
 	c.s.arrive(c, stop)
-	switch {
-	case acknowledged:
-		c.close(true)
-	case away:
+	if away {
 		c.s.wait(c)
 	}
 	return nil

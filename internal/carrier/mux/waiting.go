@@ -19,7 +19,7 @@ type waitingSession struct {
 func (s *Server) wait(c *call) {
 	s.mu.Lock()
 	c.mu.Lock()
-	if c.link != nil || c.closed || c.mute {
+	if c.link != nil || c.closed || c.mute || c.stopWait != nil { // or it waits already
 		c.mu.Unlock()
 		s.mu.Unlock()
 		return
