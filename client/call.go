@@ -211,7 +211,7 @@ func (k *call) open(dst []byte) []byte {
 		dst = fields.AppendField(dst, ":ticket", k.ticket)
 		dst = fields.AppendField(dst, ":epoch", strconv.FormatUint(k.epoch, 10))
 	}
-	if k.lossy != nil && (k.lane.n.session != nil || kind == duplex.Headers && k.id != "") {
+	if k.lossy != nil && !k.over && (k.lane.n.session != nil || kind == duplex.Headers && k.id != "") {
 		dst = k.lossy.ask(dst, k)
 	}
 	k.phase = phaseOpen

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -125,7 +126,7 @@ func (c *Client) place() {
 	}
 	clear(c.waiting[len(left):])
 	c.waiting = left
-	if len(left) > 0 && !c.dialing && !c.closed && len(c.conns) < c.cfg.MaxConnections {
+	if !c.dialing && c.wants() {
 		c.dialing = true
 		c.wg.Add(1)
 		go c.connect() // ends when nobody waits for a connection, or with the client
@@ -154,7 +155,12 @@ func (c *Client) unwait(k *call) {
 
 // wants says whether another connection is needed.
 func (c *Client) wants() bool {
-	return !c.closed && len(c.waiting) > 0 && len(c.conns) < c.cfg.MaxConnections
+	if c.closed || len(c.conns) >= c.cfg.MaxConnections {
+		return false
+	}
+	room := c.room() != nil
+	// One that waits for its credentials goes to a connection that there is.
+	return slices.ContainsFunc(c.waiting, func(k *call) bool { return !room || !k.renewing || k.over })
 }
 
 // now is the clock of everything here.

@@ -363,6 +363,39 @@ func TestCredentials(t *testing.T) {
 	})
 }
 
+// A call that waits for its credentials needs no connection beside the one that waits for it.
+func TestSlowCredentials(t *testing.T) {
+	creds := &counting{slow: 15 * time.Second}
+	talk(t, Config{Credentials: creds}, func(t *testing.T, g *gateway, c *Client) {
+		begin(t, context.Background(), c)
+		p := g.conn()
+		p.want(duplex.Headers, 1)
+		p.send(duplex.Headers, 1, "")
+		synctest.Wait()
+		p.cut(errors.New("cable"))
+		time.Sleep(14 * time.Second)
+		synctest.Wait()
+		if n := len(g.conns); n != 1 {
+			t.Errorf("%d connections were made", n)
+		}
+		g.conn().want(duplex.Resume, 1, "authorization: Bearer 2\r\n")
+	})
+}
+
+// A call that is over asks for no datagrams when the gateway is told: nobody would take them.
+func TestDatagramsOfOneThatIsOver(t *testing.T) {
+	c := newGateway(t).client(Config{})
+	defer c.Close() //nolint:errcheck
+	n := &conn{c: c, session: &modelSession{}, lanes: map[*lane]struct{}{}, lossy: map[uint64]*call{}}
+	k := c.newCall("/x.Y/Talk")
+	k.id, k.epoch, k.over, k.orphan, k.lossy = "1", 1, true, true, &lossy{}
+	k.lane = n.lane(duplex.CallForm)
+	k.open(nil)
+	if len(n.lossy) != 0 {
+		t.Error("datagrams come to it")
+	}
+}
+
 // An acknowledgement that may be lost is made again, when there is a connection anyway.
 func TestEndAcknowledgedAgain(t *testing.T) {
 	talk(t, Config{}, func(t *testing.T, g *gateway, c *Client) {
