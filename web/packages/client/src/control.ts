@@ -37,6 +37,7 @@ export interface Control {
 	receive(frame: Frame): void;
 	/** ping measures a round trip in milliseconds. If nothing comes in that time, the connection is silent. */
 	ping(timeoutMs: number): Promise<number>;
+	/** stop ends the watch. A ping may still be silent, of which who stopped it wants to hear nothing. */
 	stop(): void;
 }
 
@@ -45,11 +46,11 @@ export function createControl(events: ControlEvents): Control {
 	let welcome: Welcome | undefined;
 	let heardAt = 0;
 	let pinged = false;
-	let stopped = false;
 	let timer: ReturnType<typeof setTimeout> | undefined;
-	let probes: (() => void)[] = [];
+	let pings = 0;
+	const probes: (() => void)[] = []; // by what stands in PING: an answer may come late, behind another PING
 
-	const sendPing = () => events.say({ kind: Kind.ping, payload: new Uint8Array(8) });
+	const sendPing = () => events.say({ kind: Kind.ping, payload: new Uint8Array(8).fill(++pings) });
 
 	/** watch sends a PING when nothing was heard for a while, and gives up after as long again. */
 	const watch = (period: number) => {
@@ -90,12 +91,8 @@ export function createControl(events: ControlEvents): Control {
 				case Kind.ping:
 					if (payload.length !== 8) throw new ProtocolError(`PING of ${payload.length} bytes`);
 					return events.say({ kind: Kind.pong, payload: payload.slice() });
-				case Kind.pong: {
-					const answered = probes;
-					probes = [];
-					for (const answer of answered) answer();
-					return;
-				}
+				case Kind.pong:
+					return probes[payload[0] as number]?.();
 				case Kind.goaway:
 					return events.goaway(new Map(parseFields(payload)).get("reason") ?? "");
 				default:
@@ -110,19 +107,16 @@ export function createControl(events: ControlEvents): Control {
 					const reason = `no answer to a ping in ${timeoutMs} ms`;
 					reject(new Error(reason));
 					// What comes may only be slow, with the answer behind it.
-					if (!stopped && heardAt === before) events.silent(reason);
+					if (heardAt === before) events.silent(reason);
 				}, timeoutMs);
-				probes.push(() => {
+				sendPing();
+				probes[pings % 256] = () => {
 					clearTimeout(late);
 					resolve(performance.now() - since);
-				});
-				sendPing();
+				};
 			});
 		},
-		stop() {
-			stopped = true;
-			clearTimeout(timer);
-		},
+		stop: () => clearTimeout(timer),
 	};
 }
 
