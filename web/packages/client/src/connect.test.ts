@@ -171,6 +171,25 @@ test("abort and deadline of a call by fetch don't wait for headers", { timeout: 
 	),
 );
 
+test("headers that throw at once end a call by fetch, and nothing else", async () => {
+	const unhandled: unknown[] = [];
+	const listener = (reason: unknown) => unhandled.push(reason);
+	process.on("unhandledRejection", listener);
+	const headers = () => {
+		throw new Error("no token");
+	};
+	await rig(
+		{},
+		async (_, transport) => {
+			await assert.rejects(createClient(echoService, transport).unary({}), /no token/);
+			await new Promise((resolve) => setTimeout(resolve, 20));
+		},
+		{ unary: "fetch", headers },
+	);
+	process.off("unhandledRejection", listener);
+	assert.deepEqual(unhandled, []);
+});
+
 /** until waits for something that happens by itself. */
 async function until(what: string, good: () => boolean): Promise<void> {
 	for (const end = Date.now() + 20_000; !good(); await new Promise((resolve) => setTimeout(resolve, 5)))

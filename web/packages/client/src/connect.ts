@@ -167,10 +167,10 @@ function createWholeClient({ fetch, headers }: SluiceTransportOptions): Universa
 		const all = new Headers(
 			typeof headers === "function"
 				? await Promise.race([
+						headers(), // first: if it throws, nobody would hear of the other one
 						new Promise<never>((_, reject) => {
 							signal.addEventListener("abort", () => reject(signal.reason));
 						}),
-						headers(),
 					])
 				: headers,
 		);
