@@ -258,8 +258,8 @@ func (p *Parser) header(b []byte, s Sink) (n int, err error) {
 func parseHeader(b []byte) (*Header, error) {
 	h := &Header{}
 	named := false
-	for line := range strings.SplitSeq(string(bytes.TrimRight(b, "\r\n")), "\r\n") {
-		if line == "" {
+	for line := range strings.SplitSeq(string(b), "\r\n") {
+		if line == "" { // the last ones
 			continue
 		}
 		name, value, ok := strings.Cut(line, ":")

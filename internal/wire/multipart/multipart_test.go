@@ -94,6 +94,7 @@ func TestParser(t *testing.T) {
 		{"--b--x", nil, errLine.Error()},
 		{"--b\r\n\r\nx\r\n--b--", nil, "part 1: it has no content-disposition"},
 		{"--b\r\n" + named + "x\r\n\r\nx\r\n--b--", nil, `part 1: "x" is no header field`},
+		{"--b\r\n" + named + "\r\r\n\r\nx\r\n--b--", nil, `part 1: "\r" is no header field`},
 		{"--b\r\n" + named + " folded\r\n\r\nx\r\n--b--", nil, `part 1: " folded" is no header field`},
 		{"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--", nil, "part 1: its content-disposition"},
 		{"--b\r\nContent-Disposition: attachment; name=a\r\n\r\nx\r\n--b--", nil, "part 1: its content-disposition"},
