@@ -196,6 +196,33 @@ async function until(what: string, good: () => boolean): Promise<void> {
 		if (Date.now() > end) assert.fail(what);
 }
 
+test("headers that never come are asked for again", { timeout: 10_000 }, () => {
+	let asked = 0;
+	const headers = () => (asked++ === 0 ? new Promise<HeadersInit>(() => {}) : {});
+	return rig(
+		echo,
+		async (_, transport) => {
+			const client = createClient(echoService, transport);
+			await assert.rejects(client.unary({ value: "a" }), (err) => (err as ConnectError).code === Code.Unavailable);
+			for (let n = 0; n < 500 && !transport.state.reason; n++) await new Promise((resolve) => setTimeout(resolve, 10));
+			assert.match(`${transport.state.reason}`, /^headers: .*time/);
+			assert.equal((await client.unary({ value: "b" })).value, "b");
+			assert.equal(asked, 2);
+		},
+		{ headers, waitMs: 100 },
+	);
+});
+
+test("a query that an interceptor adds is not of the method's path", () =>
+	rig(
+		echo,
+		async (server, transport) => {
+			await createClient(echoService, transport).unary({ value: "a" });
+			assert.equal(server.calls[0]?.fields.get(":path"), "/test.v1.Echo/Unary");
+		},
+		{ interceptors: [(next) => (req) => next({ ...req, url: `${req.url}?to=a/b` })] },
+	));
+
 test("JSON, and gzip", async () => {
 	const gzip = createGzip();
 	const value = "a".repeat(5000);

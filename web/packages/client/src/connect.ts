@@ -7,7 +7,7 @@ import { createTransport, validateTrailer } from "@connectrpc/connect/protocol-g
 import type { ByteCall } from "./bytes.js";
 import type { Bytes } from "./carrier.js";
 import type { Listenable, SessionState } from "./events.js";
-import { encodeFields } from "./fields.js";
+import { askHeaders, encodeFields } from "./fields.js";
 import { concat } from "./frames.js";
 import { metadataOf, sendAll, setStatus } from "./grpc.js";
 import { encodeMessage, trailerFlag } from "./messages.js";
@@ -125,7 +125,7 @@ function createSessionClient(session: Session): UniversalClientFn {
 	const forgotten = new FinalizationRegistry<ByteCall>((call) => call.cancel("forgotten"));
 
 	return async ({ url, header, body, signal }) => {
-		const path = /\/[^/]+\/[^/]+$/.exec(url)?.[0] ?? "";
+		const path = /\/[^/]+\/[^/?]+(?![^?])/.exec(url)?.[0] ?? "";
 		const headers = metadataOf(header);
 		if (header.get("content-type")?.endsWith("+json")) headers.set("content-type", "application/grpc+json");
 		const wanted = headers.get(datagramsField);
@@ -164,16 +164,7 @@ function createWholeClient({ fetch, headers }: SluiceTransportOptions): Universa
 	// Connect always gives a signal, which is aborted at the deadline too.
 	return (async ({ url, method, header, body, signal }: UniversalClientRequest & { signal: AbortSignal }) => {
 		if (signal.aborted) throw signal.reason;
-		const all = new Headers(
-			typeof headers === "function"
-				? await Promise.race([
-						headers(), // first: if it throws, nobody would hear of the other one
-						new Promise<never>((_, reject) => {
-							signal.addEventListener("abort", () => reject(signal.reason));
-						}),
-					])
-				: headers,
-		);
+		const all = await askHeaders(headers, signal);
 		header.forEach((value, name) => all.set(name, value));
 		const parts: Uint8Array[] = [];
 		for await (const b of body ?? []) parts.push(b);

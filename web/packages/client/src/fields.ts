@@ -9,22 +9,19 @@ export type Field = readonly [name: string, value: string];
 const fieldName = /^:?[!#$%&'*+\-.^_`|~0-9a-z]+$/;
 const control = /[\x00-\x08\x0a-\x1f\x7f]/;
 
-/** encodeFields returns a block. It throws a TypeError if a field can't be in one. */
+/** encodeFields returns a block. It throws a TypeError if a field can't be in one. White space around a value does not arrive. */
 export function encodeFields(fields: Iterable<Field>): Uint8Array {
 	let text = "";
 	for (const [name, value] of fields) {
-		const trimmed = value.replace(/^[ \t]+|[ \t]+$/g, "");
 		if (!fieldName.test(name)) throw new TypeError(`${JSON.stringify(name)} is not a field name`);
-		if (control.test(trimmed)) throw new TypeError(`the value of ${name} has a control character`);
-		text += `${name}: ${trimmed}\r\n`;
+		if (control.test(value)) throw new TypeError(`the value of ${name} has a control character`);
+		text += `${name}: ${value}\r\n`;
 	}
-	const b = new Uint8Array(text.length);
-	for (let i = 0; i < text.length; i++) {
-		const c = text.charCodeAt(i);
-		if (c > 0xff) throw new TypeError(`${text[i]} is not ASCII`);
-		b[i] = c;
-	}
-	return b;
+	return Uint8Array.from(text, (c) => {
+		const n = c.charCodeAt(0);
+		if (n > 0xff) throw new TypeError(`${c} is not ASCII`);
+		return n;
+	});
 }
 
 /** parseFields reads a block. Names are made lower case, white space around values is dropped. */
@@ -59,6 +56,19 @@ export function fieldsOf(headers: Headers): Field[] {
 		if (!ofHTTP.test(name)) fields.push([name, value]);
 	});
 	return fields;
+}
+
+/** askHeaders has the headers of an option, or throws the reason of the signal. */
+export async function askHeaders(
+	headers: HeadersInit | (() => HeadersInit | Promise<HeadersInit>) | undefined,
+	signal: AbortSignal,
+): Promise<Headers> {
+	const aborted = () =>
+		new Promise<never>((_, reject) => {
+			signal.addEventListener("abort", () => reject(signal.reason));
+		});
+	// They are first: if they throw, nobody would hear of the other one.
+	return new Headers(typeof headers === "function" ? await Promise.race([headers(), aborted()]) : headers);
 }
 
 const ofHTTP = /^(connection|content-length|host|keep-alive|te|transfer-encoding|upgrade)$/;

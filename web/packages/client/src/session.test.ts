@@ -453,7 +453,7 @@ for (const form of ["multiplexed", "call"] as const) {
 		assert.equal(server.connections, 2);
 		assert.deepEqual(got, ["a"]);
 		first.closeSend();
-		await pass(10);
+		await pass(300);
 		assert.equal(server.connections, 1);
 		session.close();
 	});
@@ -466,7 +466,9 @@ for (const form of ["multiplexed", "call"] as const) {
 			server.goaway();
 			await pass(10);
 			call[how]();
-			await pass(10);
+			await pass(200); // a carrier may take what it has not sent yet
+			assert.equal(server.connections, 1);
+			await pass(100);
 			assert.equal(server.connections, 0);
 			const [served] = server.calls;
 			assert.equal(how === "cancel" ? served?.cancelled : served?.acknowledged, true, how);
@@ -570,6 +572,7 @@ test("another carrier: calls go along", async () => {
 	call.closeSend();
 	assert.equal((await statusWithin(call, 20))?.code, Code.ok);
 	assert.deepEqual(got, ["one", "two"]);
+	await pass(300);
 	assert.equal(server.connections, 1);
 	assert.deepEqual(server.closed, ["cut"], "the old connection does not cancel what goes on elsewhere");
 	assert.deepEqual(events, ["connecting", "open", "connecting", "open"]);

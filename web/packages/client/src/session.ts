@@ -5,7 +5,7 @@ import { type ClientCall, createCallId } from "./call.js";
 import type { Carrier } from "./carrier.js";
 import type { Log } from "./debug.js";
 import { createEmitter, type Listenable, type SessionEvent, type SessionState } from "./events.js";
-import { type Field, fieldsOf } from "./fields.js";
+import { askHeaders, type Field, fieldsOf } from "./fields.js";
 import { createSingle, type Dialer, type Dialling, type LinkTold } from "./dial.js";
 import { createLink, type Link, type TracedFrame } from "./link.js";
 import { type Call, messagesOf } from "./message-call.js";
@@ -25,7 +25,8 @@ export interface SessionOptions {
 	/** The path of the gateway's endpoint below baseUrl, /sluice/v1 if missing. */
 	readonly path?: string;
 	/**
-	 * Metadata of all calls, such as authorization. A function is asked at each connection, so that a token can be fresh.
+	 * Metadata of all calls, such as authorization. A function is asked at each connection, so that a token can be fresh. If it takes
+	 * longer than waitMs, it has failed, and is asked again.
 	 */
 	readonly headers?: HeadersInit | (() => HeadersInit | Promise<HeadersInit>);
 	/** How long a call waits for the first connection before it ends with UNAVAILABLE: 10000 ms if missing. */
@@ -91,6 +92,9 @@ export interface Session extends Listenable {
 const firstRetryMs = 250;
 const lastRetryMs = 20_000;
 const probeMs = 2000;
+
+/** A connection that drains is left so long after its last call: its last frames may be on their way. */
+const lingerMs = 250;
 
 /** The first round trip may take as long as a connection. */
 const carrierMs = 5000;
@@ -303,8 +307,10 @@ export function connect(options: SessionOptions): Session {
 	const drain = (old: Link) => {
 		draining.add(old);
 		if (old.size > 0) return;
-		draining.delete(old);
-		old.close("cut", "the calls go on elsewhere");
+		setTimeout(() => {
+			draining.delete(old);
+			old.close("cut", "the calls go on elsewhere");
+		}, lingerMs);
 	};
 
 	const lost = (made: Link, reason: string, calls: readonly ClientCall[], byItself: boolean) => {
@@ -328,8 +334,7 @@ export function connect(options: SessionOptions): Session {
 		endpoint,
 		fetch: options.fetch,
 		async hello() {
-			const { headers } = options;
-			return fieldsOf(new Headers(typeof headers === "function" ? await headers() : headers));
+			return fieldsOf(await askHeaders(options.headers, AbortSignal.timeout(waitMs)));
 		},
 		link,
 		won,
@@ -393,22 +398,18 @@ export function connect(options: SessionOptions): Session {
 				if (machine.over) unwait(machine);
 			},
 		});
-		if (closed) {
-			machine.cancel(statusOf(Code.cancelled, "the session is closed"));
-			return { call, pull };
+		if (closed) call.cancel("the session is closed");
+		else if (signal?.aborted) abort();
+		else {
+			signal?.addEventListener("abort", abort, { once: true });
+			if (timeoutMs !== undefined) {
+				const late = () => machine.cancel(statusOf(Code.deadlineExceeded, `no end in ${timeoutMs} ms`));
+				timer = setTimeout(late, Math.min(timeoutMs, 2 ** 31 - 1));
+			}
+			running.add(machine);
+			wait(machine);
+			place();
 		}
-		if (signal?.aborted) {
-			abort();
-			return { call, pull };
-		}
-		signal?.addEventListener("abort", abort, { once: true });
-		if (timeoutMs !== undefined) {
-			const late = () => machine.cancel(statusOf(Code.deadlineExceeded, `no end in ${timeoutMs} ms`));
-			timer = setTimeout(late, Math.min(timeoutMs, 2 ** 31 - 1));
-		}
-		running.add(machine);
-		wait(machine);
-		place();
 		return { call, pull };
 	};
 

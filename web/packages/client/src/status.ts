@@ -25,7 +25,7 @@ export const Code = {
 
 /** codeName returns gRPC's name of a code, as NOT_FOUND. */
 export function codeName(code: number): string {
-	const name = Object.entries(Code).find(([, c]) => c === code)?.[0];
+	const name = Object.keys(Code)[code]; // which are in the order of their numbers
 	return name?.replace(/[A-Z]/g, "_$&").toUpperCase() ?? `CODE_${code}`;
 }
 
