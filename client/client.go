@@ -155,7 +155,13 @@ func (c *Client) unwait(k *call) {
 
 // wants says whether another connection is needed.
 func (c *Client) wants() bool {
-	if c.closed || len(c.conns) >= c.cfg.MaxConnections {
+	open := 0 // for new calls: those that drain end by themselves
+	for _, n := range c.conns {
+		if !n.draining {
+			open++
+		}
+	}
+	if c.closed || open >= c.cfg.MaxConnections {
 		return false
 	}
 	room := c.room() != nil

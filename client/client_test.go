@@ -704,6 +704,26 @@ func TestMaxCalls(t *testing.T) {
 	})
 }
 
+// TestDrainingIsNoLimit: a connection that drains keeps no place that new calls need.
+func TestDrainingIsNoLimit(t *testing.T) {
+	talk(t, Config{MaxConnections: 1}, func(t *testing.T, g *gateway, c *Client) {
+		begin(t, context.Background(), c)
+		p := g.conn()
+		p.want(duplex.Headers, 1)
+		p.send(duplex.GoAway, 0, "reason: drain\r\n")
+		synctest.Wait()
+		start := time.Now()
+		second := begin(t, context.Background(), c)
+		q := g.conn()
+		q.want(duplex.Headers, 1)
+		q.send(duplex.End, 1, "grpc-status: 0\r\n")
+		wantEnd(t, second, codes.OK)
+		if d := time.Since(start); d >= time.Second {
+			t.Errorf("it took %v", d)
+		}
+	})
+}
+
 // Numbers go up in the order in which calls begin to speak: one waits for its message, so another
 // may be faster.
 func TestNumbers(t *testing.T) {

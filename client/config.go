@@ -41,7 +41,7 @@ type Config struct {
 
 	// DialTimeout bounds each attempt to open a connection, until the gateway's first frame; 10 s if 0.
 	DialTimeout time.Duration
-	// Backoff is between attempts. MaxConnections bounds connections at a time; more than one are
+	// Backoff is between attempts. MaxConnections bounds connections for new calls at a time; more than one are
 	// used only when the gateway's limit of calls on one is reached. 16 if 0.
 	Backoff        backoff.Config
 	MaxConnections int
