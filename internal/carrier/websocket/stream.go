@@ -115,8 +115,8 @@ func (c *stream) data(p []byte) {
 	if !c.enter() {
 		return
 	}
-	c.owed.Add(int64(len(p)))
 	c.k.ledger.Put(0, len(p)) // before the credit for it can come
+	c.owed.Add(int64(len(p)))
 	c.request.Data(p)
 	if !c.runs() {
 		c.credit(len(p))
