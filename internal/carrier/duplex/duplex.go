@@ -284,6 +284,9 @@ func (s *Server) get(head *exchange.RequestHead, r *request, response exchange.R
 		if r.npm {
 			return refuse(response, &refusal{400, npmID + " is the server's to give"})
 		}
+		if r.poll {
+			return refuse(response, &refusal{400, fieldPoll + " wants " + fieldSession})
+		}
 		var id [64]byte
 		_, _ = rand.Read(id[:])
 		v.id = base64.StdEncoding.EncodeToString(id[:])

@@ -268,6 +268,7 @@ func TestRefusals(t *testing.T) {
 		"leave none":              {head("DELETE", "sluice-session", id2), 404},
 		"npm's id, not one":       {head("POST", "http2-duplex-id", "x"), 404},
 		"npm's id, one of ours":   {head("POST", "http2-duplex-id", id1), 404},
+		"poll without an id":      {head("GET", "sluice-poll", "1", "sluice-offset", "0"), 400},
 		"npm picks an id":         {head("GET", "http2-duplex-id", "x"), 400},
 		"a document":              {head("GET", "sec-fetch-mode", "navigate", "sec-fetch-site", "none"), 403},
 		"an image":                {head("GET", "sec-fetch-mode", "no-cors", "sec-fetch-site", "same-origin"), 403},
