@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/quicvarint"
 	"github.com/quic-go/webtransport-go"
 
 	"github.com/sluice-rpc/sluice/internal/carrier/cors"
@@ -201,6 +202,47 @@ func TestEnds(t *testing.T) {
 		_ = q.CloseWithError(0x10c, "gone") // as a browser that crashes would
 		over(t, p, exchange.Disconnected)
 	})
+}
+
+// TestGoneWithoutEnd: a client that resets a stream because the session has ended, and does not
+// end it, keeps nothing here. The library waits for the end as long as it is not told otherwise.
+func TestGoneWithoutEnd(t *testing.T) {
+	s := serve(t, Config{}, echo)
+	_, client := certificate()
+	q, err := quic.DialAddr(t.Context(), s.addr, client, quicClient())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = q.CloseWithError(noError, "") }()
+	c, err := (&webtransport.Transport{}).NewClientConn(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, x, err := c.Dial(t.Context(), "https://"+s.addr+"/sluice/v1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, first := range map[string]string{"after a frame": ping, "within the first frame": ping[:6]} {
+		t.Run(name, func(t *testing.T) {
+			s.mu.Lock()
+			n := len(s.pipes)
+			s.mu.Unlock()
+			str, err := q.OpenStreamSync(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(t, str, string(quicvarint.Append(quicvarint.Append(nil, 0x41), 0))+first)
+			p := s.pipe(t, n)
+			eventually(t, "the frame", func() bool { got, _, _ := p.state(); return got == first })
+			str.CancelWrite(webtransport.WTSessionGoneErrorCode)
+			time.Sleep(100 * time.Millisecond) // the reset arrives
+			p.response.Reset(exchange.Cancel, nil)
+			eventually(t, "the pipe is over", func() bool { _, _, done := p.state(); return done })
+		})
+	}
+	if x.Context().Err() != nil {
+		t.Error("the session has ended")
+	}
 }
 
 // TestManyStreams: one after the other, more than there may be at a time.

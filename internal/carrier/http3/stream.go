@@ -23,7 +23,7 @@ type stream struct {
 	stalled atomic.Bool
 
 	mu        sync.Mutex
-	lingering bool
+	lingering bool // the deadline for reading stays
 }
 
 var _ blocking.Stream = (*stream)(nil)
@@ -108,6 +108,13 @@ func (t *stream) Reset(code exchange.Code, cause error) {
 	}
 	t.CancelWrite(c)
 	t.CancelRead(c)
+	// Where the client has reset the stream because its session has ended, which it had not, the
+	// library waits for that end, and only a deadline wakes it.
+	t.mu.Lock()
+	t.lingering = true
+	_ = t.SetReadDeadline(time.Unix(1, 0))
+	t.mu.Unlock()
+	_ = t.SetWriteDeadline(time.Unix(1, 0))
 }
 
 // Lost implements [blocking.Stream].
