@@ -84,7 +84,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.open(c, w, r)
 		return
 	}
-	blocking.ServeHTTP(watched{s.cfg.Handler, c}, w, r, blocking.Options{Work: s.cfg.Work, Stall: s.cfg.Stall, Writers: &s.writers, Log: s.cfg.Log})
+	blocking.ServeHTTP(watched{s.cfg.Handler, c}, w, checked(r), blocking.Options{Work: s.cfg.Work, Stall: s.cfg.Stall, Writers: &s.writers, Log: s.cfg.Log})
 }
 
 // afterSessions is how long a connection stays whose sessions have ended. Browsers make one for each

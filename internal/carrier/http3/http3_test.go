@@ -9,8 +9,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 	"github.com/quic-go/webtransport-go"
 
 	"github.com/sluice-rpc/sluice/internal/exchange"
+	"github.com/sluice-rpc/sluice/internal/exchange/exchangetest"
 	"github.com/sluice-rpc/sluice/internal/netio"
 )
 
@@ -187,6 +190,45 @@ func (o *ok) End([]exchange.Field) { o.response.Head(&exchange.ResponseHead{Stat
 func (o *ok) Reset(exchange.Code)  { o.response.Reset(exchange.Cancel, nil) }
 func (o *ok) Credit(int)           {}
 func (o *ok) Done(bool)            {}
+
+// TestLength: a request whose content is shorter or longer than it says never ends (RFC 9114, section 4.1.2).
+func TestLength(t *testing.T) {
+	field := func(name, value string) string { // a literal (RFC 9204, section 4.5.6)
+		return string(append([]byte{0x27, byte(len(name) - 7)}, name...)) + string(rune(len(value))) + value
+	}
+	for length, whole := range map[string]bool{"5": true, "6": false, "4": false, "100000": false} {
+		t.Run(length, func(t *testing.T) {
+			var ended atomic.Bool
+			seen := exchangetest.NewServer(exchangetest.Script{End: func(q *exchangetest.Request) {
+				ended.Store(true)
+				q.Answer(200)
+				q.Finish()
+			}})
+			s := serve(t, Config{Handler: seen}, echo)
+			_, client := certificate()
+			q, err := quic.DialAddr(t.Context(), s.addr, client, quicClient())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = q.CloseWithError(noError, "") }()
+			str, err := q.OpenStream()
+			if err != nil {
+				t.Fatal(err)
+			}
+			// :method POST, :scheme https and :path / are in the static table.
+			head := "\x00\x00\xd4\xd7\xc1" + field(":authority", s.addr) + field("content-length", length)
+			write(t, str, "\x01"+string(rune(len(head)))+head+"\x00\x0512345")
+			_ = str.Close()
+			_ = str.SetReadDeadline(time.Now().Add(20 * time.Second))
+			if _, err := io.ReadAll(str); errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Error("no answer")
+			}
+			if ended.Load() != whole {
+				t.Errorf("ended: %v", ended.Load())
+			}
+		})
+	}
+}
 
 // eventually waits for something that has to come true.
 func eventually(t *testing.T, what string, f func() bool) {
