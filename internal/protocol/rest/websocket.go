@@ -76,7 +76,8 @@ const (
 	callWaiting  phase = iota // for the client
 	callStarting              // Begin was not called yet
 	callRunning
-	callOver // it has ended, or there will be none
+	callCanceled // and not over yet: nothing more of the request reaches it
+	callOver     // it has ended, or there will be none
 )
 
 // startSocket answers a handshake. Everything that can be said about the call is said

@@ -109,7 +109,7 @@ func (k *socket) begins(first bool) {
 func (k *socket) listens() bool {
 	k.out.mu.Lock()
 	defer k.out.mu.Unlock()
-	return !k.closing && k.phase != callOver
+	return !k.closing && k.phase < callCanceled
 }
 
 func (k *socket) refuseFrame(err error) {
@@ -172,9 +172,11 @@ func (k *socket) start() bool {
 	var cancel *rpc.Status
 	if k.phase == callStarting { // it may be over already
 		k.phase = callRunning
-		cancel = k.pending
+		if cancel = k.pending; cancel != nil {
+			k.phase = callCanceled
+		}
 	}
-	ok := k.phase == callRunning && cancel == nil
+	ok := k.phase == callRunning
 	r.mu.Unlock()
 	if cancel != nil {
 		k.next.Cancel(*cancel)
@@ -200,7 +202,9 @@ func (k *socket) halfClose() {
 			k.endRequest()
 		}
 	default:
-		k.endRequest()
+		if k.start() { // a reset or a timer may have ended it, or have seen to it that there is none
+			k.endRequest()
+		}
 	}
 }
 

@@ -173,6 +173,7 @@ func (k *socket) cancel(cause rpc.Status) {
 			k.pending = &cause
 		}
 	case callRunning:
+		k.phase = callCanceled
 		k.out.flush()
 		k.next.Cancel(cause)
 		return
