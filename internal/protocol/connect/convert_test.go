@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/sluice-rpc/sluice/internal/wire/envelope"
+	"github.com/sluice-rpc/sluice/internal/wire/ledger"
 	"github.com/sluice-rpc/sluice/rpc"
 )
 
@@ -313,4 +316,25 @@ func TestConvertLedger(t *testing.T) {
 	r.q.Credit(len(r.client.Answer().Body) - 15)
 	r.noCredit = false
 	r.finish(true)
+}
+
+// TestConverterPieces: a long message that comes in small pieces costs what its bytes cost.
+func TestConverterPieces(t *testing.T) {
+	const size = 4 << 20
+	c := &converter{limit: size, reserve: func(int) bool { return true }, ledger: &ledger.Ledger{}}
+	at, n := time.Now(), 0
+	b := envelope.Append(nil, 0, size)
+	for range size / 64 {
+		out, err := c.take(append(b, make([]byte, 64)...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, b = n+len(out), nil
+		if took := time.Since(at); took > 5*time.Second { // a minute if all is moved each time
+			t.Fatalf("not at its end after %v", took)
+		}
+	}
+	if n != size+envelope.PrefixLen {
+		t.Errorf("%d bytes came out", n)
+	}
 }

@@ -273,8 +273,10 @@ func (c *converter) take(b []byte) (out []byte, err error) {
 		out = append(envelope.Append(out, 0, len(msg)), msg...)
 		taken += envelope.PrefixLen + n
 	}
-	c.buf = append(c.buf[:0], c.buf[taken:]...)
-	c.reserve(-taken)
+	if taken > 0 { // a long message in small pieces is not moved at each of them
+		c.buf = append(c.buf[:0], c.buf[taken:]...)
+		c.reserve(-taken)
+	}
 	if len(out) > 0 {
 		c.ledger.Put(0, len(out))
 	}
