@@ -251,6 +251,9 @@ func (r *requestBody) message(b, document []byte) ([]byte, error) {
 	case rawContent:
 		b = r.raw(b, document)
 	case protobufContent:
+		if !wellFormed(document) { // what is open at its end would swallow the values of path and query
+			return b, errWire
+		}
 		b = c.binding.place(b, document)
 	case formContent:
 		b, err = r.form(b, document)
@@ -436,7 +439,9 @@ func (d *delimited) Feed(b []byte, f func([]byte) error) error {
 		}
 		at += size + int(n)
 	}
-	d.buf = append(d.buf[:0], d.buf[at:]...)
+	if at > 0 { // a long message that comes in small pieces is not moved at each of them
+		d.buf = append(d.buf[:0], d.buf[at:]...)
+	}
 	return nil
 }
 

@@ -211,8 +211,10 @@ const keepBuffer = 64 << 10
 func (r *responseBody) write(head bool, long [][]byte, b []byte, end bool, last *ending) {
 	out := r.c.response
 	if r.c.bodiless {
-		if head {
+		switch { // the head ends the response, so it waits for the end of the call
+		case end:
 			out.Head(&exchange.ResponseHead{Status: r.status, Fields: r.fields}, true)
+		case head:
 			r.c.next.Cancel(rpc.Status{Code: rpc.Canceled, Message: "HEAD has been answered"})
 		}
 		n := len(b)
@@ -309,6 +311,9 @@ func (r *responseBody) keep(b []byte) bool {
 
 // shorten leaves only the last bytes of what was kept.
 func (r *responseBody) shorten(rest []byte) {
+	if len(rest) == len(r.message) { // a long message in small pieces is not moved at each of them
+		return
+	}
 	r.c.s.o.Reserve(len(rest) - len(r.message))
 	if len(rest) == 0 && cap(r.message) > keepBuffer {
 		r.message = nil

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/sluice-rpc/sluice/internal/exchange"
 	"github.com/sluice-rpc/sluice/rpc"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 const watch = "/v1/items/7:watch"
@@ -286,6 +288,8 @@ func TestUpload(t *testing.T) {
 		{"/v1/upload", "content-type: application/x-ndjson", "{\"id\":\"a\"}\n{\"id\":1}\n{\"id\":\"c\"}", []string{`{"id":"a"}`}, "document 2 of the stream, at byte 11: JSON, byte 6, field id"},
 		{"/v1/upload", "-", `{"id":"a"}{"id":`, []string{`{"id":"a"}`}, "the stream ends inside of a document"},
 		{"/v1/upload", "-", `[{"id":"a"}`, []string{`{"id":"a"}`}, "before the ']'"},
+		{"/v1/items/7/upload", "content-type: application/x-protobuf", "\x05\n\x01a\x7a\x03", nil, "message 1 of the stream: no protobuf"}, // a field that would have that of the path in it
+		{"/v1/items/7/upload", "content-type: application/x-protobuf", "\x04\n\x01a\x7b", nil, "message 1 of the stream: no protobuf"},     // a group
 		{"/v1/upload", "content-type: application/x-protobuf", "\x03\n\x01a\x09\n", []string{`{"id":"a"}`}, "ends inside of a message"},
 	} {
 		for n := 1; n <= len(tc.body)+1; n += 1 + n/4 {
@@ -306,6 +310,23 @@ func TestUpload(t *testing.T) {
 				t.Errorf("%s %q in pieces of %d: %d %s", tc.path, tc.body, n, a.Status, a.Body)
 			}
 		}
+	}
+}
+
+// TestDelimitedPieces: a long message that comes in small pieces costs what its bytes cost.
+func TestDelimitedPieces(t *testing.T) {
+	const size = 4 << 20
+	d := &delimited{limit: size}
+	b, n := protowire.AppendVarint(nil, size), 0
+	at := time.Now()
+	for range size / 64 {
+		if err := d.Feed(append(b, make([]byte, 64)...), func(m []byte) error { n += len(m); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		b = nil
+	}
+	if took := time.Since(at); n != size || took > 5*time.Second { // 50 s if all is moved each time
+		t.Errorf("%d bytes after %v", n, took)
 	}
 }
 
@@ -441,4 +462,23 @@ func TestHTTPBody(t *testing.T) {
 			t.Error(diff)
 		}
 	})
+}
+
+// TestResponsePieces is the same of a response.
+func TestResponsePieces(t *testing.T) {
+	const size = 4 << 20
+	r := newTrial(t)
+	r.o.MaxMessage = size
+	r.start("GET", watch, "accept: application/x-protobuf").close()
+	r.head()
+	at := time.Now()
+	r.response.Data([]byte{0, 0, 0x3f, 0xff, 0xf0})
+	for range size / 64 {
+		r.response.Data(make([]byte, 64))
+		if took := time.Since(at); took > 5*time.Second {
+			t.Fatalf("not at its end after %v", took)
+		}
+	}
+	r.q.Reset(exchange.Cancel)
+	r.finish()
 }

@@ -44,6 +44,22 @@ func TestSocketCanceled(t *testing.T) {
 	d.bye(4003).finish()
 }
 
+// TestStreamHead: the answer to HEAD of a stream is not over before its call is.
+func TestStreamHead(t *testing.T) {
+	r := newTrial(t)
+	r.q = NewServer(slowEnd{r.backend}, r.o).Start(request("HEAD", "/v1/items/7:watch", "-"), r.client)
+	r.q.Begin()
+	r.close()
+	r.head()
+	if a := r.client.Answer(); len(r.cancels) != 1 || a.Final() {
+		t.Fatalf("canceled %v, answer %+v", r.cancels, a)
+	}
+	r.end(r.cancels[0], nil)
+	if a := r.finish(); a.Status != 200 || !a.Ended || len(a.Body) > 0 {
+		t.Errorf("%+v", a)
+	}
+}
+
 // TestSocketHalfCloseBesideReset: a reset that comes beside the first frame leaves no call
 // that could be half-closed.
 func TestSocketHalfCloseBesideReset(t *testing.T) {
