@@ -35,7 +35,7 @@ func newTable(next rpc.Handler, cfg *Config, lookup func(string) *rpc.Method, re
 			Table: methods.table.Load, Unknown: methods.unknown, MaxMessage: cfg.Limits.MessageBytes, Ratio: cfg.Limits.DecompressionRatio,
 			HeadWait: cfg.Timeouts.StreamHead, Heartbeat: cfg.Timeouts.Heartbeat, Reserve: reserve,
 			Ping: cfg.WebSocket.Ping, PingTimeout: cfg.WebSocket.PingTimeout, Compression: !cfg.WebSocket.NoCompression,
-			Idle: cfg.Timeouts.Idle, Abuse: cfg.Limits.ConnAbuse, Abused: methods.abused,
+			Idle: cfg.Timeouts.Idle, Abuse: cfg.Limits.ConnAbuse, Abused: methods.abused, MaxFields: cfg.Limits.HeaderBytes,
 		})},
 	}
 }

@@ -9,6 +9,7 @@
 package rest
 
 import (
+	"math"
 	"net"
 	"strconv"
 	"strings"
@@ -35,6 +36,7 @@ type Options struct {
 	Heartbeat  time.Duration // of silence before a sign of life; 0 is never
 
 	// Of WebSockets.
+	MaxFields   int            // bytes of the metadata in a head; 0 is no bound
 	Ping        time.Duration  // of silence before a Ping; 0 is never
 	PingTimeout time.Duration  // of more silence before the client is given up
 	Idle        time.Duration  // until a client that has to speak first does; 0 is for ever
@@ -59,6 +61,9 @@ type server struct {
 func NewServer(next rpc.Handler, o Options) exchange.Handler {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.MaxFields == 0 {
+		o.MaxFields = math.MaxInt
 	}
 	if o.Reserve == nil {
 		o.Reserve = func(int) bool { return true }

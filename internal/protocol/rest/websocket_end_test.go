@@ -110,6 +110,7 @@ func TestSocketRefused(t *testing.T) {
 		{"/v1/make", enveloped, `[]`, "close 4003 a frame is no object"},
 		{"/v1/make", enveloped, `{"@x":1}`, "close 4003 a frame has the key"},
 		{"/v1/make", enveloped, `{"@head":{}} {"@head":{}}`, "close 4003 @head is not the first frame"},
+		{"/v1/make", enveloped, `{"@head":{"metadata":{"a":["` + strings.Repeat(`","`, 40) + `"]}}}`, "close 4008 metadata a: metadata larger than the limit (limits.header_bytes)"},
 		{"/v1/make", enveloped, `{"@head":{"timeout":"x"}}`, "close 4003 timeout"},
 		{"/v1/make", plain, `{"id":1}`, "close 4003 message 1: "},
 	} {

@@ -84,7 +84,10 @@ func (k *socket) frame(p []byte) {
 			k.refuseFrame(errors.New("@head is not the first frame"))
 			return
 		}
-		if err := k.takeHead(inner); err != nil {
+		if err := k.takeHead(inner); errors.Is(err, wsjson.ErrTooLarge) {
+			k.fail(rpc.Errorf(rpc.ResourceExhausted, "%v (limits.header_bytes)", err))
+			return
+		} else if err != nil {
 			k.refuseFrame(err)
 			return
 		}
@@ -118,7 +121,7 @@ func (k *socket) refuseFrame(err error) {
 
 // takeHead takes metadata and timeout.
 func (k *socket) takeHead(b []byte) error {
-	md, timeout, err := wsjson.ParseHead(b, func(name string) bool { return !allowedName(name) })
+	md, timeout, err := wsjson.ParseHead(b, k.s.o.MaxFields, func(name string) bool { return !allowedName(name) })
 	if err != nil {
 		return err
 	}

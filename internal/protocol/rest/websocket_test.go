@@ -30,6 +30,7 @@ func newDialer(t testing.TB) *dialer {
 	d := &dialer{trial: newTrial(t), at: time.Unix(1000, 0)}
 	d.enc.Client = true
 	d.o.Now = func() time.Time { return d.at }
+	d.o.MaxFields = 1000
 	d.o.Ping, d.o.PingTimeout, d.o.Idle, d.o.Abuse = 15*time.Second, 15*time.Second, time.Minute, 100
 	return d
 }

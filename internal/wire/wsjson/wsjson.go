@@ -77,9 +77,13 @@ func cutKey(b []byte) (key string, rest []byte, err error) {
 	return "", nil, errors.New("a frame has no key")
 }
 
-// ParseHead reads the value of a Head. A timeout of 0 is none. reserved says which names
-// are no metadata.
-func ParseHead(b []byte, reserved func(name string) bool) (md rpc.Metadata, timeout time.Duration, err error) {
+// ErrTooLarge is within the error for metadata over the limit.
+var ErrTooLarge = errors.New("metadata larger than the limit")
+
+// ParseHead reads the value of a Head. A timeout of 0 is none. most is how large the
+// metadata may be, as RFC 9113 counts it (name + value + 32 each). reserved says which
+// names are no metadata.
+func ParseHead(b []byte, most int, reserved func(name string) bool) (md rpc.Metadata, timeout time.Duration, err error) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	err = object(d, func(key string) error {
 		switch key {
@@ -88,7 +92,7 @@ func ParseHead(b []byte, reserved func(name string) bool) (md rpc.Metadata, time
 				return errors.New("metadata stands twice")
 			}
 			md = rpc.Metadata{}
-			return object(d, func(name string) error { return values(d, &md, name, reserved) })
+			return object(d, func(name string) error { return values(d, &md, name, &most, reserved) })
 		case "timeout":
 			s, err := text(d)
 			if err != nil {
@@ -152,7 +156,7 @@ func text(d *json.Decoder) (string, error) {
 }
 
 // values reads the value of a name, or an array of them.
-func values(d *json.Decoder, md *rpc.Metadata, name string, reserved func(string) bool) error {
+func values(d *json.Decoder, md *rpc.Metadata, name string, room *int, reserved func(string) bool) error {
 	if !validName(name) {
 		return fmt.Errorf("metadata %.40q is no name in lower case", name)
 	}
@@ -167,7 +171,7 @@ func values(d *json.Decoder, md *rpc.Metadata, name string, reserved func(string
 		for d.More() {
 			s, err := text(d)
 			if err == nil {
-				err = add(md, name, s)
+				err = add(md, name, s, room)
 			}
 			if err != nil {
 				return fmt.Errorf("metadata %.40s: %w", name, err)
@@ -180,7 +184,7 @@ func values(d *json.Decoder, md *rpc.Metadata, name string, reserved func(string
 	if !ok {
 		return fmt.Errorf("metadata %.40s: neither a string nor an array", name)
 	}
-	if err := add(md, name, s); err != nil {
+	if err := add(md, name, s, room); err != nil {
 		return fmt.Errorf("metadata %.40s: %w", name, err)
 	}
 	return nil
@@ -198,7 +202,10 @@ func validName(s string) bool {
 	return s != ""
 }
 
-func add(md *rpc.Metadata, name, value string) error {
+func add(md *rpc.Metadata, name, value string, room *int) error {
+	if *room -= len(name) + len(value) + 32; *room < 0 {
+		return ErrTooLarge
+	}
 	if rpc.Binary(name) {
 		value = strings.TrimRight(value, "=")
 		if _, err := base64.RawStdEncoding.DecodeString(value); err != nil || strings.ContainsAny(value, "\r\n") {

@@ -2,6 +2,7 @@ package wsjson
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -81,7 +82,7 @@ func TestParseHead(t *testing.T) {
 			3 * time.Second,
 		},
 	} {
-		md, timeout, err := ParseHead([]byte(test.in), reserved)
+		md, timeout, err := ParseHead([]byte(test.in), 1<<20, reserved)
 		if test.timeout < 0 {
 			if err == nil {
 				t.Errorf("%s: no error", test.in)
@@ -128,7 +129,7 @@ func TestParseHead(t *testing.T) {
 		`{"timeout":"9999999999s"}`:             "duration",
 		`{"metadata":{},"deadline":"tomorrow"}`: "deadline",
 	} {
-		if _, _, err := ParseHead([]byte(in), reserved); err == nil || !strings.Contains(err.Error(), want) {
+		if _, _, err := ParseHead([]byte(in), 1<<20, reserved); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", in, err)
 		}
 	}
@@ -172,7 +173,7 @@ func FuzzParse(f *testing.F) {
 		if kind != Head {
 			return
 		}
-		md, timeout, err := ParseHead(rest, reserved)
+		md, timeout, err := ParseHead(rest, 1<<20, reserved)
 		if err != nil {
 			return
 		}
@@ -188,7 +189,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, _, err := ParseHead(rest, reserved)
+		again, _, err := ParseHead(rest, 1<<20, reserved)
 		if err != nil || len(again) != len(md) {
 			t.Fatalf("%+v, %v", again, err)
 		}
@@ -198,4 +199,15 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestParseHeadLimit(t *testing.T) {
+	for in, most := range map[string]int{`{"metadata":{"a":"bc"}}`: 35, `{"metadata":{"a":["",""],"b":"c"}}`: 33 + 33 + 34} {
+		if _, _, err := ParseHead([]byte(in), most, reserved); err != nil {
+			t.Errorf("%s: %v", in, err)
+		}
+		if _, _, err := ParseHead([]byte(in), most-1, reserved); !errors.Is(err, ErrTooLarge) {
+			t.Errorf("%s in %d: %v", in, most-1, err)
+		}
+	}
 }
