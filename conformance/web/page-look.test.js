@@ -12,8 +12,9 @@ import { carriers, choose, press, state, untilOf, variable } from "./page-env.js
 const url = variable("PAGE_URL");
 const limit = { timeout: 60_000 };
 
-/** Chromium writes these itself: when a connection is cut, and when it can't stream an upload over HTTP/1.1. */
-const known = /^Failed to load resource: net::ERR_(INCOMPLETE_CHUNKED_ENCODING|ALPN_NEGOTIATION_FAILED)$/;
+/** Chromium writes these itself: when a connection is cut, when it can't stream an upload over HTTP/1.1, and when one is given up that is not open yet. */
+const known =
+	/^Failed to load resource: net::ERR_(INCOMPLETE_CHUNKED_ENCODING|ALPN_NEGOTIATION_FAILED)$|WebSocket is closed before the connection is established\.$/;
 
 describe("look", { timeout: 180_000 }, () => {
 	let browser, context, page, until;

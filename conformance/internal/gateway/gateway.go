@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -104,13 +105,18 @@ func (p *Process) Listening(addr string) error {
 }
 
 // FreeAddr finds an address that nothing uses. Something else may take it before it is
-// used: who starts a server with it tries again.
-func FreeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// used: who starts a server with it tries again. It is below the ports that systems give to connections by
+// themselves, of which tests make many.
+func FreeAddr() (addr string, err error) {
+	const first, last = 10_000, 32_000
+	for range 100 {
+		addr = fmt.Sprintf("127.0.0.1:%d", first+rand.IntN(last-first))
+		var l net.Listener
+		if l, err = net.Listen("tcp", addr); err == nil {
+			return addr, l.Close()
+		}
 	}
-	return l.Addr().String(), l.Close()
+	return "", err
 }
 
 // A Gateway is a running sluice serve.

@@ -325,7 +325,7 @@ func TestDelimitedPieces(t *testing.T) {
 		}
 		b = nil
 	}
-	if took := time.Since(at); n != size || took > 5*time.Second { // 50 s if all is moved each time
+	if took := time.Since(at); n != size || took > 20*time.Second { // 50 s if all is moved each time
 		t.Errorf("%d bytes after %v", n, took)
 	}
 }
@@ -475,7 +475,7 @@ func TestResponsePieces(t *testing.T) {
 	r.response.Data([]byte{0, 0, 0x3f, 0xff, 0xf0})
 	for range size / 64 {
 		r.response.Data(make([]byte, 64))
-		if took := time.Since(at); took > 5*time.Second {
+		if took := time.Since(at); took > 20*time.Second {
 			t.Fatalf("not at its end after %v", took)
 		}
 	}
