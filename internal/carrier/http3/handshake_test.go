@@ -174,12 +174,7 @@ func TestConns(t *testing.T) {
 func TestStreamsBeforeSession(t *testing.T) {
 	t.Parallel()
 	s := serve(t, Config{}, echo)
-	_, client := certificate()
-	q, err := quic.DialAddr(t.Context(), s.addr, client, quicClient())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = q.CloseWithError(noError, "") }()
+	q := s.conn(t)
 	c, err := (&webtransport.Transport{}).NewClientConn(q)
 	if err != nil {
 		t.Fatal(err)

@@ -205,13 +205,7 @@ func TestLength(t *testing.T) {
 				q.Finish()
 			}})
 			s := serve(t, Config{Handler: seen}, echo)
-			_, client := certificate()
-			q, err := quic.DialAddr(t.Context(), s.addr, client, quicClient())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = q.CloseWithError(noError, "") }()
-			str, err := q.OpenStream()
+			str, err := s.conn(t).OpenStream()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -285,12 +279,12 @@ func (s *testServer) dial(t *testing.T, path string, h http.Header) (*http.Respo
 // comes right after that of the session would overtake it.
 func (s *testServer) session(t *testing.T) *webtransport.Session {
 	t.Helper()
-	_, client := certificate()
-	q, err := quic.DialAddr(t.Context(), s.addr, client, quicClient())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = q.CloseWithError(noError, "") })
+	return s.sessionOn(t, s.conn(t))
+}
+
+// sessionOn opens a session on a connection.
+func (s *testServer) sessionOn(t *testing.T, q *quic.Conn) *webtransport.Session {
+	t.Helper()
 	c, err := (&webtransport.Transport{}).NewClientConn(q)
 	if err != nil {
 		t.Fatal(err)
@@ -300,6 +294,18 @@ func (s *testServer) session(t *testing.T) *webtransport.Session {
 		t.Fatal(err)
 	}
 	return x
+}
+
+// conn makes a connection that lasts until the end of the test.
+func (s *testServer) conn(t *testing.T) *quic.Conn {
+	t.Helper()
+	_, client := certificate()
+	q, err := quic.DialAddr(t.Context(), s.addr, client, quicClient())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = q.CloseWithError(noError, "") })
+	return q
 }
 
 func stream1(t *testing.T, x *webtransport.Session) *webtransport.Stream {

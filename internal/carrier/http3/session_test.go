@@ -182,20 +182,8 @@ func TestEnds(t *testing.T) {
 	})
 	t.Run("a cut connection", func(t *testing.T) {
 		s := serve(t, Config{}, echo)
-		_, client := certificate()
-		q, err := quic.DialAddr(t.Context(), s.addr, client, quicClient())
-		if err != nil {
-			t.Fatal(err)
-		}
-		d := &webtransport.Transport{}
-		c, err := d.NewClientConn(q)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, x, err := c.Dial(t.Context(), "https://"+s.addr+"/sluice/v1", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		q := s.conn(t)
+		x := s.sessionOn(t, q)
 		str := stream1(t, x)
 		write(t, str, ping)
 		p := s.pipe(t, 0)
@@ -208,20 +196,8 @@ func TestEnds(t *testing.T) {
 // end it, keeps nothing here. The library waits for the end as long as it is not told otherwise.
 func TestGoneWithoutEnd(t *testing.T) {
 	s := serve(t, Config{}, echo)
-	_, client := certificate()
-	q, err := quic.DialAddr(t.Context(), s.addr, client, quicClient())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = q.CloseWithError(noError, "") }()
-	c, err := (&webtransport.Transport{}).NewClientConn(q)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, x, err := c.Dial(t.Context(), "https://"+s.addr+"/sluice/v1", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	q := s.conn(t)
+	x := s.sessionOn(t, q)
 	for name, first := range map[string]string{"after a frame": ping, "within the first frame": ping[:6]} {
 		t.Run(name, func(t *testing.T) {
 			s.mu.Lock()
