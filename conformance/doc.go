@@ -27,7 +27,7 @@
 //	TestHeap      a page that calls for an hour
 //	TestOrigins   pages of foreign origins, over every carrier
 //	TestThieves   tickets that were forged, stolen or kept, over every kind of carrier
-//	TestFirstCall  docs/browser.md from an empty folder, by its own lines, in Chromium
+//	TestFirstCall docs/browser.md from an empty folder, by its own lines, in Chromium
 //	TestPages     the lines with curl that the pages show
 //	TestExamples  the programs to copy, started as their pages say, in Chromium
 //	TestPublic    a public server with google.api.http annotations, grpc-gateway's example
